@@ -110,7 +110,7 @@ class ImportTests(SynchronousTestCase):
         The functions above do find modules and imports, so that the tests above check something.
         """
         self.assertGreater(len(modules()), 100)
-        tree = imports("chatfiles.platform.routes.tree")
+        tree = imports("chatfiles.platform.routes.route_table")
         self.assertIn("chatfiles.http.server.router", tree)
         self.assertIn("chatfiles.platform.error_texts", tree)
         self.assertNotIn("chatfiles.platform", tree)

@@ -37,7 +37,7 @@ from chatfiles.platform.registry.postgres import open_postgres
 from chatfiles.platform.registry.sqlite.registry import SQLiteRegistry
 from chatfiles.platform.routes.context import PlatformContext, UploadLimits
 from chatfiles.platform.routes.fast_path import FastDownload
-from chatfiles.platform.routes.tree import DOWNLOAD, platform_tree
+from chatfiles.platform.routes.route_table import DOWNLOAD, platform_tree
 from chatfiles.platform.transfer_limits import TransferLimits
 from chatfiles.platform.upstream.agent import UpstreamAgent
 from chatfiles.platform.upstream.dialer import Dialer

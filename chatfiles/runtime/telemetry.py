@@ -18,7 +18,7 @@ from chatfiles.http.server.observers import TransferObserver
 from chatfiles.http.server.site import Site
 from chatfiles.runtime.audit.log import AuditLog
 from chatfiles.runtime.audit.writer import AuditWriter, open_log
-from chatfiles.runtime.certificates import first_expiry, tls_names
+from chatfiles.runtime.certificate_expiry import first_expiry, tls_names
 from chatfiles.runtime.json_access_log import JSONAccessLog
 from chatfiles.runtime.metrics.cells import Cells, reserve
 from chatfiles.runtime.metrics.families import Family, Layout

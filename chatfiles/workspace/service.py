@@ -43,7 +43,7 @@ from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.fast_path import FastRead
 from chatfiles.workspace.routes.ingest import IngestContext
 from chatfiles.workspace.routes.resumable import ResumableContext
-from chatfiles.workspace.routes.tree import check_secret, workspace_tree
+from chatfiles.workspace.routes.route_table import check_secret, workspace_tree
 from chatfiles.workspace.routes.write import WriteContext
 from chatfiles.workspace.secret_file import SECRET_OWNER
 from chatfiles.workspace.uploads.directory import UPLOAD_OWNER, UPLOADS, UploadDirectory

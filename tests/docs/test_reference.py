@@ -15,7 +15,7 @@ from chatfiles.http.message_head.response import MAX_INTERIM
 from chatfiles.http.message_head.rules import MAX_HEADER_LINES
 from chatfiles.http.server import request
 from chatfiles.http.server.lingering_close import LINGER_BYTES, LINGER_SECONDS
-from chatfiles.platform.routes.tree import ROUTES
+from chatfiles.platform.routes.route_table import ROUTES
 from chatfiles.rules import file_headers
 from chatfiles.rules.error_codes import ERROR_CODES
 from chatfiles.rules.operations import TRANSFERS

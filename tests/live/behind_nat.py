@@ -10,12 +10,16 @@ import shutil
 import socket
 import subprocess
 from contextlib import suppress
+from itertools import count
 
 from twisted.trial.unittest import SkipTest
 
 from tests.support.patience import PATIENCE
 
 __all__ = ["BehindNAT"]
+
+#: A process can have several namespaces at a time.
+_COUNT = count()
 
 
 class BehindNAT:
@@ -32,7 +36,7 @@ class BehindNAT:
     def __init__(self, port: int) -> None:
         if os.geteuid() != 0 or shutil.which("ip") is None:
             raise SkipTest("a network namespace needs root, and the command ip")
-        number = os.getpid() % (1 << 14)
+        number = (os.getpid() + next(_COUNT) * 4099) % (1 << 14)
         network = f"10.213.{number >> 6}.{(number & 63) << 2}".rpartition(".")
         self.outside, self.inside = (f"{network[0]}.{int(network[2]) + n}" for n in (1, 2))
         self._name, self._table = f"cf{number}", str(21300 + number)

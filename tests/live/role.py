@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from twisted.trial.unittest import SkipTest
+
 import chatfiles
 from tests.openapi.document import Seen
 from tests.openapi.record import Record
@@ -139,12 +141,19 @@ class Role:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self._url: str | None = None
+        self._listens = "--listen=none" not in options
 
     # -- where it is
 
     @property
     def url(self) -> str:
-        """Where it listens; waits until it does."""
+        """
+        Where it listens; waits until it does.
+
+        :raise SkipTest: nothing can connect to it.
+        """
+        if not self._listens:
+            raise SkipTest("nothing can connect to this role")
         if self._url is None:
             self._url = self.logged(_READY.pattern)[1]
         return self._url

@@ -51,7 +51,7 @@ class ContentTests(ArchiveCase):
         self.pair.write("workspace/logged/a", b"a")
         mark = self.pair.workspace.mark()
         body = self.get("/workspace/logged").body
-        line = rf" archive 200 {len(body)} bytes .* complete from 127.0.0.1"
+        line = rf" archive 200 {len(body)} bytes .* complete from \S+"
         self.pair.workspace.logged(line, since=mark)
 
     def test_programs(self) -> None:

@@ -5,7 +5,6 @@ was written from the manual alone.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import shutil
@@ -314,8 +313,12 @@ class LifeTests(ChannelCase):
         closed = 0
         for connection in (*parked, *extra):
             connection.socket.setblocking(False)
-            with contextlib.suppress(BlockingIOError):
+            try:
                 closed += connection.socket.recv(1) == b""
+            except BlockingIOError:
+                pass
+            except ConnectionResetError:  # it had not read the 101
+                closed += 1
         self.assertEqual(closed, 3)
         for _ in range(2):
             self.assertEqual(platform.take().ask("/health").status, 200)

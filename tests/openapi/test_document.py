@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatfiles import __version__
 from chatfiles.http.server.router import ANY
 from chatfiles.platform.authentication import Access
-from chatfiles.platform.routes.tree import ROUTES, platform_tree
+from chatfiles.platform.routes.route_table import ROUTES, platform_tree
 from chatfiles.rules.error_codes import ERROR_CODES
 from tests.openapi.document import JSON, Seen, document
 from tests.platform.memory_platform import MemoryPlatformCase

@@ -20,7 +20,7 @@ from chatfiles.platform.links import Links
 from chatfiles.platform.refused_credentials import RefusedCredentials
 from chatfiles.platform.registry.cache import CachedRegistry
 from chatfiles.platform.routes.context import PlatformContext, UploadLimits
-from chatfiles.platform.routes.tree import platform_tree
+from chatfiles.platform.routes.route_table import platform_tree
 from chatfiles.testing import MemoryRegistry
 from tests.contract.registry_case import add_workspace, begun
 from tests.support.memory_client import Caller, Received, get

@@ -22,7 +22,7 @@ from chatfiles.platform.admin_token import AdminToken
 from chatfiles.platform.forwarding.requests import DownloadRequest
 from chatfiles.platform.forwarding.target import WorkspaceAddress
 from chatfiles.platform.routes.context import PlatformContext
-from chatfiles.platform.routes.tree import platform_tree
+from chatfiles.platform.routes.route_table import platform_tree
 from chatfiles.rules.urls import parse_workspace_url
 from chatfiles.runtime.name_lookup import CHECK_THREADS, LOOKUP_THREADS
 from chatfiles.runtime.options import Options

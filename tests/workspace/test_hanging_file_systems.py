@@ -28,7 +28,7 @@ from chatfiles.workspace.files.store import FileStore
 from chatfiles.workspace.inbound_secrets import InboundSecrets
 from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.ingest import IngestContext
-from chatfiles.workspace.routes.tree import READY_TIMEOUT, workspace_tree
+from chatfiles.workspace.routes.route_table import READY_TIMEOUT, workspace_tree
 from chatfiles.workspace.service import workspace_service
 from chatfiles.workspace.uploads.directory import UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits

@@ -24,7 +24,7 @@ from chatfiles.workspace.files import root as root_module
 from chatfiles.workspace.files import store as store_module
 from chatfiles.workspace.files import targets as targets_module
 from chatfiles.workspace.files.open_beneath import open_regular
-from chatfiles.workspace.routes.tree import workspace_tree
+from chatfiles.workspace.routes.route_table import workspace_tree
 from chatfiles.workspace.service import workspace_service
 from tests.contract.file_store import build, scratch
 from tests.support.loopback import Loopback, reset_on_close, until

@@ -1,10 +1,10 @@
 """
 A table of routes, and the resource that serves it.
 
-Each role has one table (``routes/tree.py``).  The router looks up the path with one dictionary
-access for each segment, then the method.  A path that is not in the table is 404 with the code
-``no_route``.  A method that its path does not support is 405 with ``Allow``.  Both precede every
-other check, including that of credentials.
+Each role has one table (``routes/route_table.py``).  The router looks up the path with one
+dictionary access for each segment, then the method.  A path that is not in the table is 404 with
+the code ``no_route``.  A method that its path does not support is 405 with ``Allow``.  Both precede
+every other check, including that of credentials.
 """
 
 from __future__ import annotations

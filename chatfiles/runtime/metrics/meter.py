@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 import twisted
 from chatfiles import __version__
-from chatfiles.runtime.certificates import RENEWED
+from chatfiles.runtime.certificate_expiry import RENEWED
 from chatfiles.runtime.metrics.cells import Cells, observe
 from chatfiles.runtime.metrics.families import SHORT_SECONDS, Combine, Family, Kind, Layout
 from chatfiles.runtime.metrics.transfers import TransferMetrics, transfer_families

@@ -22,7 +22,7 @@ from chatfiles.errors import (
 )
 from chatfiles.workspace.publication.leftovers import PART, PREFIX, remove_lost, remove_unlocked
 from chatfiles.workspace.publication.unpublished_file import UnpublishedFile, can_name_later
-from chatfiles.workspace.uploads.publish import NOTE, withdraw_noted
+from chatfiles.workspace.uploads.all_or_none import NOTE, withdraw_noted
 
 __all__ = ["UPLOADS", "UPLOAD_OWNER", "UPLOAD_SEGMENTS", "UploadDirectory", "write_error"]
 

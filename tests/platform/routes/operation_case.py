@@ -14,7 +14,7 @@ from twisted.internet.testing import MemoryReactorClock
 from chatfiles.http.server.observers import TransferEnded
 from chatfiles.platform.forwarding.gateway import WorkspaceGateway
 from chatfiles.platform.forwarding.resolver import Resolver
-from chatfiles.platform.routes.tree import platform_tree
+from chatfiles.platform.routes.route_table import platform_tree
 from chatfiles.platform.upstream.agent import UpstreamAgent
 from chatfiles.platform.upstream.dialer import Dialer
 from chatfiles.rules.address_policy import AddressPolicy

@@ -22,7 +22,7 @@ from chatfiles.platform.forwarding.resolver import Resolver
 from chatfiles.platform.registry.cache import CachedRegistry
 from chatfiles.platform.routes import fast_path
 from chatfiles.platform.routes.fast_path import FastDownload
-from chatfiles.platform.routes.tree import DOWNLOAD, platform_tree
+from chatfiles.platform.routes.route_table import DOWNLOAD, platform_tree
 from chatfiles.platform.upstream.agent import UpstreamAgent
 from chatfiles.platform.upstream.dialer import Dialer
 from chatfiles.rules.address_policy import AddressPolicy

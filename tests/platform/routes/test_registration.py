@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, fail
 
 from chatfiles.errors import BadRequest, ConstraintViolated
 from chatfiles.model import Workspace
-from chatfiles.platform.routes.tree import platform_tree
+from chatfiles.platform.routes.route_table import platform_tree
 from chatfiles.testing import MemoryRegistry
 from tests.contract.registry_case import FIRST, SECOND, SECRET, THIRD
 from tests.platform.memory_platform import ADMIN, START, MemoryPlatformCase

@@ -13,8 +13,8 @@ from typing import Any
 from unittest import mock
 
 from chatfiles.workspace.publication.unpublished_file import UnpublishedFile
+from chatfiles.workspace.uploads.all_or_none import publish_all
 from chatfiles.workspace.uploads.directory import UploadDirectory
-from chatfiles.workspace.uploads.publish import publish_all
 from tests.workspace.uploads.uploads_case import (
     HEX,
     KILLED,

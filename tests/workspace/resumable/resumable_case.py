@@ -22,7 +22,7 @@ from chatfiles.workspace.resumable.uploads import ResumableLimits, ResumableUplo
 from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.ingest import IngestContext
 from chatfiles.workspace.routes.resumable import ResumableContext
-from chatfiles.workspace.routes.tree import workspace_tree
+from chatfiles.workspace.routes.route_table import workspace_tree
 from chatfiles.workspace.routes.write import WriteContext
 from chatfiles.workspace.uploads.directory import UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits

@@ -19,7 +19,7 @@ from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.fast_path import FastRead
 from chatfiles.workspace.routes.ingest import IngestContext
 from chatfiles.workspace.routes.opening import SMALL_FILE
-from chatfiles.workspace.routes.tree import workspace_tree
+from chatfiles.workspace.routes.route_table import workspace_tree
 from chatfiles.workspace.uploads.directory import UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits
 from tests.contract.file_store import Symlink, build, scratch

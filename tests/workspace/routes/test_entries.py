@@ -35,7 +35,7 @@ from chatfiles.workspace.routes import entries as entries_module
 from chatfiles.workspace.routes.context import MOST_STREAMS
 from chatfiles.workspace.routes.ingest import IngestContext
 from chatfiles.workspace.routes.read import WorkspaceContext
-from chatfiles.workspace.routes.tree import workspace_tree
+from chatfiles.workspace.routes.route_table import workspace_tree
 from chatfiles.workspace.uploads.directory import UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits
 from tests.contract.file_store import Kind, Symlink, build, scratch

@@ -33,7 +33,7 @@ from chatfiles.workspace.publication.file_write import FileWrites
 from chatfiles.workspace.publication.in_place_file import copy_in_place
 from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.ingest import IngestContext
-from chatfiles.workspace.routes.tree import workspace_tree
+from chatfiles.workspace.routes.route_table import workspace_tree
 from chatfiles.workspace.routes.write import WriteContext
 from chatfiles.workspace.uploads.directory import UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits

@@ -12,7 +12,7 @@ from twisted.web.resource import Resource
 
 from chatfiles.model import Scope, token_hash
 from chatfiles.platform.authentication import Access
-from chatfiles.platform.routes.tree import ROUTES, platform_tree
+from chatfiles.platform.routes.route_table import ROUTES, platform_tree
 from tests.contract.registry_case import FIRST, SECOND, begun
 from tests.platform.memory_platform import ADMIN, MemoryPlatformCase
 from tests.support.memory_client import Caller, get

@@ -12,7 +12,7 @@ from functools import partial
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatfiles.runtime.certificates import expiry, first_expiry, tls_names
+from chatfiles.runtime.certificate_expiry import expiry, first_expiry, tls_names
 from tests.support.certificates import write_certificates
 
 
