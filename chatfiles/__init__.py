@@ -8,4 +8,4 @@ Both are launched by ``twistd chatfiles``; people use the ``chatfiles`` console 
 
 __all__ = ["__version__"]
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

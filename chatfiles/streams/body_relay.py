@@ -82,6 +82,7 @@ class BodyRelay(TwistedProtocol):
 
         :param reason: ``ResponseDone`` if the body is complete.
         """
+        self.transport = None  # breaks the reference cycle
         whole = self._expected is None or self.received == self._expected
         if reason.check(ResponseDone) is None or not whole:
             self._end(Failure(UpstreamInterrupted()))

@@ -71,8 +71,12 @@ class Deadline:
             self._expired()
 
     def stop(self) -> None:
-        """Cancel the deadline and its timer; idempotent."""
-        self._at = None
+        """Cancel the deadline and its timer, for good; idempotent."""
+        self._at, self._expired = None, _nothing  # breaks the reference cycle
         if self._call is not None:
             self._call.cancel()
             self._call = None
+
+
+def _nothing() -> None:
+    pass

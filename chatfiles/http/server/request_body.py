@@ -88,9 +88,9 @@ class RequestBody:
         for data in early:
             receiver.received(data)
         if self._error is not None:
-            receiver.failed(self._error)
+            self._last_call().failed(self._error)
         elif self.complete:
-            receiver.finished()
+            self._last_call().finished()
         else:
             self.read_at_most(LARGE_READ)
             if self.expects_continue and not self.seen:
@@ -192,7 +192,7 @@ class RequestBody:
         self.complete = True
         self.paused = False  # the connection reads again, to notice if the client disconnects
         if self._receiver is not None:
-            self._receiver.finished()
+            self._last_call().finished()
 
     def fail(self, error: BaseException) -> None:
         """
@@ -203,7 +203,13 @@ class RequestBody:
         if self._error is None and not self.complete:
             self._error = error
             if self._receiver is not None:
-                self._receiver.failed(error)
+                self._last_call().failed(error)
+
+    def _last_call(self) -> BodyReceiver:
+        """:return: the receiver, which often refers to this: no reference cycle may remain."""
+        receiver, self._receiver = self._receiver, _DISCARD
+        assert receiver is not None
+        return receiver
 
     @property
     def failed(self) -> bool:

@@ -343,8 +343,9 @@ class _Exchange:
 
     def _end(self) -> None:
         """Stop the timeout, and cancel all attempts."""
-        if self._timeout is not None:
-            self._timeout.stop()
+        timeout, self._timeout = self._timeout, None  # breaks the reference cycle
+        if timeout is not None:
+            timeout.stop()
         attempts, self._attempts = self._attempts, []
         for attempt in attempts:
             attempt.cancel()

@@ -19,6 +19,7 @@ from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request_body import LARGE_READ, RequestBody
 from chatfiles.streams.outcome import ClientLeft
 from chatfiles.streams.transports import SMALL_READ, TINY_READ
+from tests.support.garbage import no_garbage
 from tests.support.loopback import Loopback, until
 from tests.support.memory_client import CHUNKED, IDLE_TIMEOUT, Caller, Held, chunked, get, post
 
@@ -370,6 +371,26 @@ class SocketTests(TestCase):
         transport = caller.transport
         held.answer(JSONResponse(413, {}))
         self.assertEqual(transport.bufferSize, SMALL_READ)
+
+    async def test_no_cycles(self) -> None:
+        """A request with a body, and its connection, are freed when they end."""
+        with no_garbage(self):
+            await self.receive_and_close()
+
+    async def receive_and_close(self) -> None:
+        """Receive one body, respond, and see the client leave."""
+        held = Held()
+        caller = Loopback(self, reactor, held)
+        await caller.send(get(b"/p", b"Content-Length: 5", method=b"POST") + b"hello")
+        await until(reactor, lambda: held.requests)
+        body = held.requests[0].body
+        body.deliver(Receiver(body, held.answers[0]))
+        await until(reactor, lambda: body.complete)
+        held.answer(JSONResponse(200, {}))
+        await caller.read(lambda got: b"{}" in got)
+        caller.socket.close()
+        await until(reactor, lambda: not caller.site.channels)
+        held.requests.clear()
 
     async def test_back_pressure(self) -> None:
         """A slow receiver slows down a fast client, so that the body does not fill the memory."""
