@@ -11,9 +11,10 @@ from typing import Final
 __all__ = ["misspelt", "variable"]
 
 _PREFIX: Final = "CHATFILES_"
-#: Variables that are no options: of the roles, and of the ``chatfiles`` command.
+#: Variables that are no options: of the roles, the ``chatfiles`` command and the client library.
 _OTHERS: Final = (
     "ADMIN_TOKEN", "CA", "NODE_DIRECTORY", "TIMEOUT", "TOKEN", "TOKEN_FILE", "WORKER",
+    "WORKSPACE",
 )  # fmt: skip
 #: How much two names have to be alike (`difflib.SequenceMatcher.ratio`).  Kubernetes adds variables
 #: with the names of its services, such as ``CHATFILES_PLATFORM_PORT``: with less, they would count.

@@ -28,8 +28,8 @@ class VariableTests(SynchronousTestCase):
             self.assertEqual(found, {given: meant} if meant else {})
 
     def test_known(self) -> None:
-        """No variable of an option, of a role or of the command is misspelt."""
-        others = [f"CHATFILES_{name}" for name in ("TOKEN", "CA", "ADMIN_TOKEN", "WORKER")]
+        """No variable of an option, of a role, the command or the client is misspelt."""
+        others = [f"CHATFILES_{name}" for name in ("TOKEN", "CA", "WORKSPACE", "WORKER")]
         self.assertEqual(misspelt([*map(variable, NAMES), *others], NAMES), {})
 
     def test_kubernetes(self) -> None:

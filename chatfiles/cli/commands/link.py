@@ -19,6 +19,7 @@ from chatfiles.cli.options import (
     credential_option,
     workspace_argument,
 )
+from chatfiles.cli.transfers.output_name import check_absolute
 from chatfiles.cli.workspaces import find_workspace
 from chatfiles.client.core import writes
 from chatfiles.rules.signed_links import MAX_LIFETIME
@@ -117,6 +118,7 @@ def _operation(path: str | None, inline: bool, archive: str | None, upload: bool
     """
     :return: what the link is for.
     :raise UsageError: the options contradict each other.
+    :raise CliError: the path is relative.
     """
     if inline + upload + (archive is not None) > 1:
         raise click.UsageError("--inline, --archive and --upload exclude each other")
@@ -124,8 +126,9 @@ def _operation(path: str | None, inline: bool, archive: str | None, upload: bool
         raise click.UsageError("a link for uploads has no PATH")
     if upload:
         return "upload"
-    if path is None:
+    if not path:
         raise click.UsageError("PATH is missing; only --upload has none")
+    check_absolute(path)
     return "file" if archive is None else "archive"
 
 

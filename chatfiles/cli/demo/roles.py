@@ -152,7 +152,7 @@ class DemoRoles:
         deadline = time.monotonic() + START_TIMEOUT
         while True:
             route = download_route(self.workspace_id, os.fsencode(f"/workspace/{name}"))
-            with client.open(Request("GET", route)) as response:
+            with client.translated(), client.open(Request("GET", route)) as response:
                 if response.status == 200:
                     came = response.receive()
                     if came[:1] != expected:

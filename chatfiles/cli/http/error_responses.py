@@ -166,14 +166,13 @@ class Errors:
 
     def _refused(self, error: Refused, is_of_platform: bool) -> CliError:
         text, code = error.text or "", error.code or ""
-        shown = printable(_described(error))
         retry_after = None if error.retry_after is None else math.ceil(error.retry_after)
         hint = self._on_401
         if error.status != 401:
             of_platform = is_of_platform or bool(text)
             hint = _hint(error.status, code, text, retry_after, is_of_platform=of_platform)
         return CliError(
-            shown,
+            _described(error),
             exit_status(error),
             hint=hint,
             transient=error.status in _TRANSIENT and code not in _LASTING,
@@ -258,10 +257,10 @@ def _described(error: Refused) -> str:
     if detail := _detail(error.detail):
         shown = f"{shown}: {detail}"
     if not error.text:
-        return shown
+        return printable(shown)
     said_by = error.code or f"HTTP {error.status}"
     where = f"{said_by}, request {error.request_id}" if error.request_id else said_by
-    return f"{printable(shown)} ({where})"
+    return f"{printable(shown)} ({printable(where)})"
 
 
 def _detail(detail: object) -> str:

@@ -118,8 +118,11 @@ class Download:
 
     @property
     def version(self) -> Version | None:
-        """The version of the file that was received, if another request can continue it."""
-        if self.strong_etag is None or self._versions.size is None:
+        """
+        The version of the file that was received, if another request can continue it; ``None``
+        before its first byte, when the sink may still hold bytes of another one.
+        """
+        if not self.received or self.strong_etag is None or self._versions.size is None:
             return None
         return Version(self.strong_etag, self._versions.size)
 

@@ -165,7 +165,7 @@ class Versions:
         if response.status != 200 or header(response, "ETag") != self.etag:
             return False
         self.size = self.received
-        return length == str(self.received)
+        return length == str(self.received) and self._total in (None, self.received)
 
     @property
     def may_restart(self) -> bool:

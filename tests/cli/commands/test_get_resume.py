@@ -134,6 +134,18 @@ class KeptTests(ResumeCase):
         self.ended(self.get("/workspace/f"), 0)
         self.assertEqual((self.files(), self.read("f")), (["f"], BODY))
 
+    def test_interrupted_before_starting_over(self) -> None:
+        """
+        A signal between the headers of another version and the removal of the old bytes does not
+        make these the beginning of that version.
+        """
+        self.interrupt(100)
+        stopping = mock.patch.object(output_file.FileSink, "restart", side_effect=KeyboardInterrupt)
+        self.play(counted(OTHER, 'ETag: "v2"'))
+        with stopping:
+            self.ended(self.get("/workspace/f"), 130)
+        self.from_the_start()
+
     def test_quiet(self) -> None:
         """``-q`` keeps and continues without a word about it."""
         self.play(cut(1000), rest(1000))

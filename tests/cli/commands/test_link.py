@@ -120,6 +120,8 @@ class LinkTests(StubCase):
         for words, text in (
             ((), "PATH is missing"),
             (("--inline",), "PATH is missing"),
+            (("",), "PATH is missing"),
+            (("report.pdf",), "PATH must be absolute: report.pdf"),
             (("/home/a", "--upload"), "no PATH"),
             (("/home/a", "--inline", "--archive=zip"), "exclude each other"),
             (("--inline", "--upload"), "exclude each other"),

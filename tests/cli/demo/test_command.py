@@ -28,7 +28,7 @@ from chatfiles.cli.demo import child_processes, command, roles, sample_files
 from chatfiles.cli.demo.child_processes import Child, ChildProcesses, Stopped
 from chatfiles.cli.demo.state_directory import StateDirectory, remove_leftovers
 from chatfiles.cli.errors import CliError
-from tests.cli.cli_stub import StubCase
+from tests.cli.cli_stub import TOKEN, WORKSPACE, StubCase, counted, said
 
 READY = "print('… chatfiles platform ready on http://127.0.0.1:7', flush=True)\n"
 WAIT = "import sys\nsys.stdin.read()\n"
@@ -316,6 +316,24 @@ class DemoTests(StubCase):
             "HOME": "/root",
         }
         self.assertEqual(command._environment(ours), {"PATH": "/bin", "HOME": "/root"})
+
+
+class FirstDownloadTests(StubCase):
+    """The download that proves that both roles work."""
+
+    def test_interrupted(self) -> None:
+        """A connection that breaks during it is an error of the command line, with a hint."""
+        os.mkdir(self.path("platform"))
+        self.write("platform/admin-token", "admin")
+        self.play(
+            said("201 Created", {"id": WORKSPACE, "auth_token": TOKEN}), counted(b"x", short=1)
+        )
+        processes = mock.Mock(spec=ChildProcesses)
+        processes.ready.return_value = self.url
+        running = roles.DemoRoles(processes, self.directory, None)
+        os.remove(self.path("token"))
+        error = self.assertRaises(CliError, running.start, 0, None)
+        self.assertEqual(error.message, "the transfer was interrupted after 0 of 1 bytes")
 
 
 class StateDirectoryTests(SynchronousTestCase):

@@ -155,6 +155,11 @@ class ErrorTests(StubCase):
         )
         self.ended(self.get("/workspace/f"), 6, "hint: try again in 5 seconds")
 
+    def test_long_text(self) -> None:
+        """A text that is truncated does not push out the code and the request."""
+        self.play(said("500 X", {"error": "x" * 600, "code": "c", "request_id": "r"}))
+        self.ended(self.get("/workspace/f"), 6, "xxx… (c, request r)\n")
+
     def test_not_json(self) -> None:
         """An error of an intermediary, or with unexpected JSON, is reported by its status."""
         for body in (b"<html>Bad gateway", b"[1]", b'{"error": 7}', b"\xff", b"[" * 30000, b""):

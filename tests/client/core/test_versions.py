@@ -135,6 +135,16 @@ class VersionsTests(SynchronousTestCase):
         honest = {"etag": '"a"', "status": 200, "honest": True, "shift": 0, "cut": 5}
         self.assertEqual(self.run_fetch([honest, {**honest, "cut": 0}], '"a"'), b"a" * 20)
 
+    def test_shorter_than_announced(self) -> None:
+        """
+        A server first announced more bytes, and now says with the same validator that there are no
+        more: then what was received is not the whole file.
+        """
+        versions = Versions(Span(), etag='"a"', received=5, total=20)
+        for length, is_whole in (("5", False), ("20", False)):
+            described = Sent(200, {"ETag": '"a"', "Content-Length": length}, b"", 0)
+            self.assertEqual(versions.is_whole(described), is_whole)
+
 
 def interrupted() -> ClientError:
     """:return: the error of a body that ends too early."""
