@@ -50,6 +50,10 @@ def missing_program() -> str | None:
     return None
 
 
+#: How often chromedriver is started, if it ends by itself.
+MOST_STARTS = 5
+
+
 class Browser:
     """
     A browser with its own profile; a context manager that ends it.
@@ -63,17 +67,12 @@ class Browser:
         self.downloads = os.path.join(self.directory, "downloads")
         os.mkdir(self.downloads)
         self._url = ""
-        self._driver = subprocess.Popen(
-            ["chromedriver", "--port=0"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-            env={**os.environ, "HOME": self.directory, "TMPDIR": self.directory},
-        )
+        self._starts = 0
+        self._driver = self._start()
         try:
-            self._url = f"http://127.0.0.1:{self._port()}"
+            while not (port := self._port()):
+                self._driver = self._start()
+            self._url = f"http://127.0.0.1:{port}"
             self._url += "/session/" + self._begin()
         except BaseException:
             self.close()
@@ -145,12 +144,34 @@ class Browser:
 
     # -- the protocol
 
+    def _start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            ["chromedriver", "--port=0"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "HOME": self.directory, "TMPDIR": self.directory},
+        )
+
     def _port(self) -> str:
+        """
+        :return: the port on which chromedriver listens; empty if it has ended because another
+            process took the port that it had chosen.
+        """
         assert self._driver.stdout is not None
+        said = []
         for line in self._driver.stdout:
             if "started successfully on port" in line:
                 return line.split()[-1].rstrip(".")
-        raise AssertionError("chromedriver has ended")
+            said.append(line)
+        self._starts += 1
+        if self._starts == MOST_STARTS:
+            raise AssertionError(f"chromedriver has ended: {''.join(said)}")
+        self._driver.stdout.close()
+        self._driver.wait()
+        return ""
 
     def _begin(self) -> str:
         options = {

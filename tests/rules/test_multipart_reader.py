@@ -428,6 +428,11 @@ class HeaderTests(SynchronousTestCase):
 
     def test_other_headers_take_no_memory(self) -> None:
         """Headers that are ignored are not collected."""
+        # Threads that other tests have left take memory, too: the least of several counts.
+        self.assertLess(min(self.most_memory() for _ in range(5)), 20 * MAX_HEADER_LINE)
+
+    def most_memory(self) -> int:
+        """:return: the bytes that a reader takes for many long headers."""
         half = b"x" * (MAX_HEADER_LINE // 2 - 3)
         lines = (b"X%03d%b: %b\r\n" % (n, half[3:], half) for n in range(MAX_HEADER_LINES - 1))
         reader = MultipartReader(BOUNDARY)
@@ -435,7 +440,7 @@ class HeaderTests(SynchronousTestCase):
         try:
             for piece in chain([b"--bOuNd-4\r\n"], lines):
                 self.assertEqual(list(reader.feed(piece)), [])
-            self.assertLess(tracemalloc.get_traced_memory()[1], 20 * MAX_HEADER_LINE)
+            return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
 

@@ -241,6 +241,7 @@ class ThreadsTests(TestCase):
             go.wait(PATIENCE)
 
         threads.run(hang, owner="hangs")
+        await until(reactor, lambda: hangs)
         last = threads.run(threading.current_thread, owner="hangs")
         idle = await threads.run(threading.current_thread)
         threads.stop()

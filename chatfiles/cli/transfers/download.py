@@ -77,6 +77,7 @@ class Download:
     :param digest: whether to ask for the digest of the file.
     :ivar sha256: the digest of the version that was received, as the server announced it; ``None``
         if it did not.
+    :ivar version: the version whose bytes the sink holds, if another request can continue it.
     """
 
     def __init__(
@@ -95,7 +96,9 @@ class Download:
         self._progress = progress
         self._headers = WANTED if digest else None
         self._versions = _Versions(Span())
+        self.version: Version | None = None
         if resumed is not None:
+            self.version = resumed.version
             self._versions = _Versions(
                 Span(), etag=resumed.etag, received=resumed.size, total=resumed.total
             )
@@ -115,16 +118,6 @@ class Download:
     def strong_etag(self) -> str | None:
         """The same if it is strong, else ``None``."""
         return self.etag if is_strong(self.etag) else None
-
-    @property
-    def version(self) -> Version | None:
-        """
-        The version of the file that was received, if another request can continue it; ``None``
-        before its first byte, when the sink may still hold bytes of another one.
-        """
-        if not self.received or self.strong_etag is None or self._versions.size is None:
-            return None
-        return Version(self.strong_etag, self._versions.size)
 
     def run(self, retries: int | None) -> None:
         """
@@ -187,6 +180,9 @@ class _Receiver:
         """A response has been accepted."""
         self._again.has_begun, self._again.continued_at = True, versions.received
         self._download.sha256 = announced_sha256(response)
+        etag = self._download.strong_etag
+        if etag is not None and versions.size is not None:
+            self._download.version = Version(etag, versions.size)
         self._progress.begin(versions.received, versions.size)
         yield from ()
 
@@ -198,6 +194,7 @@ class _Receiver:
 
     def restart(self) -> Steps[None]:
         """Discard the bytes that were taken."""
+        self._download.version = None  # a signal may come before the sink is empty
         self._sink.restart()
         self._progress.starting_over()
         yield from ()

@@ -169,6 +169,6 @@ def _keep(sink: FileSink, download: Download, error: BaseException) -> str | Non
     if path is None or version is None:
         return None
     return (
-        f"{download.received} of {version.total} bytes are kept in {path}; "
+        f"{sink.size} of {version.total} bytes are kept in {path}; "
         "the same command continues there"
     )

@@ -190,6 +190,11 @@ class FileSink:
         """See `Sink`."""
         return self._written[0].hexdigest()
 
+    @property
+    def size(self) -> int:
+        """How many bytes of the file it holds."""
+        return self._written[1]
+
     def reopen(self) -> BinaryIO:
         """
         :return: what was written, open for reading at its beginning; to be closed after use.

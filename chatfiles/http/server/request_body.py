@@ -56,6 +56,7 @@ class RequestBody:
     :param length: the declared length in bytes; ``None`` if chunked, ``0`` without a body.
     :param expects_continue: whether the client waits for ``100 Continue`` before it sends the body.
     :ivar seen: number of bytes of the body that have been received.
+    :ivar small: whether `read` was called.
     :ivar complete: whether the whole body has been received.
     :ivar paused: whether reading is paused: the receiver asked for it, or there is no receiver yet.
     """
@@ -67,6 +68,7 @@ class RequestBody:
         self.complete = length == 0
         self.paused = False
         self.seen = 0
+        self.small = False
         self._early: list[bytes] = []
         self._receiver: BodyReceiver | None = None
         self._error: BaseException | None = None
@@ -125,6 +127,7 @@ class RequestBody:
         if self.length is not None and self.length > limit:
             whole.failed(TooLarge())
         else:
+            self.small = True
             self.deliver(whole)
         return whole.result
 
@@ -139,11 +142,6 @@ class RequestBody:
         if self.paused:
             self.paused = False
             self._channel.resume_reading()
-
-    @property
-    def small(self) -> bool:
-        """Whether `read` was called."""
-        return isinstance(self._receiver, _Whole)
 
     @property
     def claimed(self) -> bool:

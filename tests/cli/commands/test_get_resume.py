@@ -15,6 +15,7 @@ from typing import Any
 from unittest import mock
 
 from chatfiles.cli.errors import CliError
+from chatfiles.cli.terminal.progress_bar import ProgressBar
 from chatfiles.cli.transfers import output_file, partial_file
 from chatfiles.cli.transfers.partial_record import (
     PartialRecord,
@@ -131,6 +132,15 @@ class KeptTests(ResumeCase):
             self.play(rest(100))
             self.ended(self.get("/workspace/f"), 130, "are kept in f.part")
         self.play(rest(100))
+        self.ended(self.get("/workspace/f"), 0)
+        self.assertEqual((self.files(), self.read("f")), (["f"], BODY))
+
+    def test_interrupted_in_the_first_piece(self) -> None:
+        """A signal just behind the first write keeps what it has written."""
+        self.play(cut(1000))
+        with mock.patch.object(ProgressBar, "advance", side_effect=KeyboardInterrupt):
+            self.ended(self.get("/workspace/f"), 130, "1000 of 1024 bytes are kept in f.part")
+        self.play(rest(1000))
         self.ended(self.get("/workspace/f"), 0)
         self.assertEqual((self.files(), self.read("f")), (["f"], BODY))
 
