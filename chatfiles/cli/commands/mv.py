@@ -52,7 +52,7 @@ def mv(
       chatfiles mv --token-file ws.token --overwrite $ID:/workspace/new $ID:/workspace/old
     """
     if origin[0] != destination[0]:
-        raise click.UsageError("both paths are in the same workspace: nothing is copied")
+        raise click.UsageError("both paths must be in the same workspace: nothing is copied")
     client = settings.client(USER, token_file)
     context = client.context(find_workspace(client, origin[0]))
     paths = origin[1], destination[1]

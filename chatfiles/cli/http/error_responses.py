@@ -44,6 +44,10 @@ _OF_ONE_FILE = frozenset(
     }
 )  # fmt: skip
 
+_NO_FILE = (
+    f"only regular files are served, no symlinks. {OF_A_DIRECTORY}. `chatfiles rm -d` removes an "
+    "empty one; to put a file into it, end PATH with a slash"
+)
 #: Hints for a status, or for a code, which is preferred.  An older platform sends no codes, but its
 #: error texts with underscores for spaces are the same words.
 _HINTS: dict[int | str, str] = {
@@ -55,8 +59,8 @@ _HINTS: dict[int | str, str] = {
     502: "is the workspace running? `chatfiles workspace show` shows its URL and last heartbeat",
     503: "try again in a little while",
     504: "is the workspace running? `chatfiles workspace show` shows its URL and last heartbeat",
-    "path_is_not_a_regular_file": f"only regular files are served, no symlinks. {OF_A_DIRECTORY}",
-    "not_a_regular_file": f"only regular files are served, no symlinks. {OF_A_DIRECTORY}",
+    "path_is_not_a_regular_file": _NO_FILE,
+    "not_a_regular_file": _NO_FILE,
     "not_a_directory": "`chatfiles stat` shows what it is; symlinks are never followed",
     "operation_unsupported": "the workspace is older than this operation, or is another program's; "
     "downloads and uploads of single files work there",
@@ -77,7 +81,7 @@ _HINTS: dict[int | str, str] = {
     "precondition_failed": "it has changed, or it exists already or no longer; `chatfiles stat` "
     "shows its etag now",
     "parent_not_found": "`chatfiles mkdir --parents` creates it, and so does --parents of put",
-    "exists": "`chatfiles stat` shows what is there; only mv replaces it, with --overwrite",
+    "exists": "`chatfiles stat` shows what is there; mv --overwrite replaces files, no directories",
     "directory_not_empty": "nothing is removed recursively: remove what is in it first",
     "cross_device": "nothing is copied: get it, put it there, and remove it here",
     "below_itself": "choose a destination that is not in it",

@@ -293,7 +293,8 @@ class Relays(Keeper):
             return UNIXClientEndpoint(reactor, url.removeprefix("unix:"), timeout)
         parts = urlsplit(url)
         host = (parts.hostname or "").encode("ascii")
-        port = parts.port or 80
+        assert parts.port is not None  # see `node_address.parse_url`
+        port = parts.port
         endpoint = HostnameEndpoint(reactor, host, port, timeout)
         if parts.scheme != "https":
             return endpoint
@@ -304,9 +305,10 @@ class Relays(Keeper):
 
     def _note(self, url: str, problem: str) -> None:
         """Log why a node is not reached, when that changes."""
-        if self._problems.get(url, "") != problem:
+        before = self._problems.pop(url, "")
+        if problem:
             self._problems[url] = problem
-            if problem:
+            if problem != before:
                 _log.warn("no relay through {url}: {problem}", url=url, problem=problem)
 
 
