@@ -169,6 +169,5 @@ def _keep(sink: FileSink, download: Download, error: BaseException) -> str | Non
     if path is None or version is None:
         return None
     return (
-        f"{sink.size} of {version.total} bytes are kept in {path}; "
-        "the same command continues there"
+        f"{sink.size} of {version.total} bytes are kept in {path}; the same command continues there"
     )
