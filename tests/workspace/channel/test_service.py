@@ -5,7 +5,7 @@ The connections of a channel: how many there are, when they are made, and what f
 from __future__ import annotations
 
 from chatfiles.workspace.channel import pool
-from chatfiles.workspace.channel.pool import MAX_AGE, SILENCE
+from chatfiles.workspace.channel.pool import MAX_AGE, MOST_WAITING, SILENCE
 from chatfiles.workspace.registration.client import REQUEST_TIMEOUT
 from tests.workspace.channel.channel_case import TOKEN, UPGRADED, Attempt, ChannelCase
 
@@ -131,6 +131,54 @@ class PoolTests(ChannelCase):
             closed = response.fields.get("connection") == "close"
             self.assertIs(closed, target == b"/health")
         self.assertEqual((self.counts, self.new()), ((8, 0, 0), []))
+
+    def rotate(self) -> list[Attempt]:
+        """:return: all connections, which have served one request after the other for a while."""
+        connections = self.open()
+        for _ in range(100):
+            for connection in connections:
+                self.assertNotIn("connection", connection.ask(b"/echo").fields)
+            new = self.new()
+            self.accept(*new)
+            connections += new
+        return connections
+
+    def test_steady_use(self) -> None:
+        """
+        Connections that are used all the time do not count as waiting, however quickly they serve.
+        So there are more of them, but no more than the platform lets wait.
+        """
+        connections = self.rotate()
+        self.assertEqual(len(connections), MOST_WAITING)
+        self.assertEqual(len(self.channel.pool.steady), MOST_WAITING)
+
+    def test_one_client(self) -> None:
+        """For one request after the other on the same connection, none is added."""
+        (first, *_) = self.open()
+        for _ in range(100):
+            first.ask(b"/echo")
+            self.accept(*self.new())
+        self.assertEqual((self.counts, len(self.channel.pool.steady)), ((4, 0, 0), 1))
+
+    def test_end_of_steady_use(self) -> None:
+        """What is not used for a while waits again, and is closed if it is superfluous."""
+        first, *others = self.rotate()
+        while not self.channel.pool.waiting:
+            self.assertNotIn("connection", first.ask(b"/echo").fields)
+        while "connection" not in first.ask(b"/echo").fields:
+            self.assertNotEqual(self.channel.pool.steady, {})
+        closed = ["connection" in connection.ask(b"/echo").fields for connection in others]
+        self.assertEqual(closed, [True] * 7 + [False] * 8)
+        self.assertEqual(self.new(), [])
+
+    def test_probe_of_steady_use(self) -> None:
+        """If the platform asks whether they are alive, they have not been used for long."""
+        connections = self.rotate()
+        closed = [
+            connection.ask(b"/health").fields.get("connection") == "close"
+            for connection in connections
+        ]
+        self.assertEqual(closed, [False] * 8 + [True] * 8)
 
     def test_age(self) -> None:
         """After a day, a connection is closed with its next response, and replaced."""
