@@ -81,6 +81,7 @@ class Cluster(Pair):
             "--upstream-allow=127.0.0.0/8",
             DELAY,
             LIMIT,
+            *self.node_options(),
             *self.options(number),
             *options,
             told=self._told[number],

@@ -86,6 +86,7 @@ class Pair:
             # Tests that share a pair present many wrong credentials within a second.
             "--max-refusals-per-client=0",
             *both,
+            *(self.node_options() if "CHATFILES_DATABASE" in told else ()),
             *platform,
             told=told,
             first=first,
@@ -199,6 +200,14 @@ class Pair:
         if self._uid is not None:
             os.chown(temporary, self._uid, self._uid)
         os.rename(temporary, path)
+
+    def node_options(self) -> list[str]:
+        """:return: options of a platform that shares the registry: others reach it."""
+        if self.via == "url":
+            return []
+        port = free_port()
+        listen = f"--node-listen=tcp:{port}:interface=127.0.0.1"
+        return [f"--node-url=http://127.0.0.1:{port}", listen]
 
     def write(self, name: str | bytes, content: bytes = b"") -> bytes:
         """

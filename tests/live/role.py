@@ -203,6 +203,16 @@ class Role:
                 waiting += int(queues.partition(":")[2], 16)
         return len(held) + waiting
 
+    def has_unread(self) -> bool:
+        """:return: whether bytes have arrived on a connection that it has not read yet."""
+        held = {path[8:-1] for path in self.descriptors() if path.startswith("socket:")}
+        table = Path(f"/proc/{self.pid}/net/tcp").read_text()
+        rows = map(str.split, table.splitlines()[1:])
+        return any(
+            row[9] in held and row[3] != _LISTEN and int(row[4].partition(":")[2], 16)
+            for row in rows
+        )
+
     def waits_for_a_disk(self) -> bool:
         """:return: whether one of its threads waits for a disk (state ``D``)."""
         for stat in Path(f"/proc/{self.pid}/task").glob("*/stat"):

@@ -386,7 +386,8 @@ class Cases(LiveCase):
         A node that drains completes its requests, the balancer sends it no new ones, and no client
         sees an error; after a restart, it is used again.
         """
-        node = self.cluster.nodes[0]
+        number = 0 if self.pair.via == "url" else 1  # the other one has the channel
+        node = self.cluster.nodes[number]
         mark = node.mark()
         downloads = [self.begin() for _ in range(4)]
         content = random.Random(7).randbytes(MIB)
@@ -395,7 +396,7 @@ class Cases(LiveCase):
             getting.go_on()
             node.signal(signal.SIGTERM)
             getting.go_on()
-            self.notices(1, "DOWN")
+            self.notices(number + 1, "DOWN")
             putting.go_on()
             for download in downloads:
                 self.assertEqual(100_000 + len(download.rest()), LARGE)
@@ -404,15 +405,15 @@ class Cases(LiveCase):
             node.ended_well()
             getting.go_on()
             putting.go_on()
-            self.cluster.restart(0)
-            self.notices(1, "UP")
+            self.cluster.restart(number)
+            self.notices(number + 1, "UP")
             getting.go_on()
         self.assertEqual((getting.wrong, putting.wrong), ([], []))
         for what in (f"download 200 {LARGE} bytes", r"upload 200 \d+ bytes"):
             node.logged(rf" {what} \S+ s complete ", since=mark)
         outcomes = re.findall(r" s (\w+) from ", "".join(node.log.splitlines(True)[mark:]))
         self.assertEqual(set(outcomes), {"complete"})
-        self.used_again(0)
+        self.used_again(number)
 
     def test_killed(self) -> None:
         """A killed node's transfers are detectably incomplete; the other node serves the rest."""

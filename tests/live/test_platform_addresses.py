@@ -237,10 +237,10 @@ class AddressTests(PlatformCase):
         The URL of a workspace that registers is checked alike; if it is refused, the workspace
         keeps the URL that it had.
         """
+        kept = "http://127.0.0.1:9"
+        workspace_id, token = self.pair.add(kept)
         for url in ("http://169.254.169.254/", "http://10.0.0.1", "http://127.1", "nonsense"):
-            body = {"id": self.pair.id, "url": url}
-            answer = self.post("/registry/register", body, self.pair.token)
+            body = {"id": workspace_id, "url": url}
+            answer = self.post("/registry/register", body, token)
             self.assertEqual(answer.status, 400, url)
-        self.assertEqual(
-            self.ask(f"/workspaces/{self.pair.id}").json["url"], self.pair.workspace.url
-        )
+        self.assertEqual(self.ask(f"/workspaces/{workspace_id}").json["url"], kept)

@@ -49,7 +49,8 @@ class FailoverCase(PostgresCase):
         base = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, base)
         told = {"CHATFILES_ADMIN_TOKEN": self.pair.admin, "CHATFILES_DATABASE": url}
-        node = Role("platform", f"--state-dir={base}", "--upstream-allow=127.0.0.0/8", told=told)
+        options = (f"--state-dir={base}", "--upstream-allow=127.0.0.0/8", *self.pair.node_options())
+        node = Role("platform", *options, told=told)
         node.secrets.update((PASSWORD, self.pair.admin))
         self.addCleanup(node.kill)
         return node

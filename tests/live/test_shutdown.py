@@ -14,7 +14,7 @@ import time
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live.processes import SLACK, Pair, Role
+from tests.live.processes import SLACK, Pair, Role, until
 from tests.live.rawhttp import Answer, Connection, Incomplete, fetch
 from tests.live.role import listen_on
 from tests.support.ports import free_port
@@ -113,6 +113,7 @@ class ShutdownTests(SynchronousTestCase):
         pair.workspace.signal(signal.SIGSTOP)
         self.addCleanup(pair.workspace.signal, signal.SIGCONT)
         waiting.ask("GET", pair.download_target(b"path=/workspace/small.txt"), pair.bearer)
+        until(pair.workspace.has_unread, "the workspace is asked")
         began = time.monotonic()
         role.signal(signal.SIGTERM)
         role.ended_well()

@@ -12,9 +12,9 @@ from uuid import UUID
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
-from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.iweb import IPolicyForHTTPS
 
 from chatfiles.errors import ChatfilesError, UpstreamFailed
@@ -26,6 +26,7 @@ from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.platform.upstream.channels import RELAY
 from chatfiles.platform.upstream.connection import Keeper, WorkspaceConnection
 from chatfiles.platform.upstream.dialer import QuietFactory
+from chatfiles.runtime.connection_problems import connection_problem
 from chatfiles.streams.equal_timeouts import EqualTimeouts
 from chatfiles.streams.memory_budget import MemoryBudget
 
@@ -218,18 +219,17 @@ class Relays(Keeper):
         connection = RelayedConnection(self, self._budget, workspace_id, now)
         asking = RelayRequest(connection, relay_request(url, workspace_id, secret))
         try:
-            await self._endpoint(url).connect(QuietFactory.forProtocol(lambda: asking))
-        except ConnectingCancelledError:
-            raise CancelledError from None
+            connecting = self._endpoint(url).connect(QuietFactory.forProtocol(lambda: asking))
+            await _cancellable(connecting)
         except CancelledError:
             raise
         except Exception as error:
-            self._note(url, _reason(error))
+            self._note(url, connection_problem(error))
             raise UpstreamFailed from error
         try:
             found = await asking.result
         except UpstreamFailed as error:
-            self._note(url, _reason(error.__cause__) if error.__cause__ else "")
+            self._note(url, connection_problem(error.__cause__) if error.__cause__ else "")
             raise
         self._note(url, "")
         return found
@@ -312,5 +312,21 @@ class Relays(Keeper):
                 _log.warn("no relay through {url}: {problem}", url=url, problem=problem)
 
 
-def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".removesuffix(": ")
+def _cancellable(connecting: Deferred[Any]) -> Deferred[Any]:
+    """
+    :param connecting: of an endpoint of Twisted.  If it is cancelled, it may fail as if, for
+        example, there were no such host.
+    :return: the same, but it fails with ``CancelledError`` if it is cancelled.
+    """
+
+    def cancel(result: Deferred[Any]) -> None:
+        result.errback(Failure(CancelledError()))
+        connecting.cancel()
+
+    def end(found: Any) -> None:
+        if not result.called:
+            result.callback(found)  # a failure, too
+
+    result: Deferred[Any] = Deferred(cancel)
+    connecting.addBoth(end)
+    return result

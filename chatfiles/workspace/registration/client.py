@@ -9,22 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeadlineError
-from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost, DNSLookupError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol as BodyProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from twisted.python.reflect import qual
 from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 
 from chatfiles.rules.urls import parse_base_url
-from chatfiles.runtime.tls.peers import CertificateRefused
-from chatfiles.runtime.tls.problems import tls_problem
+from chatfiles.runtime.connection_problems import connection_problem
 
 __all__ = ["HTTPClient", "RegistryClient", "RegistryResponse", "json_object", "why_no_response"]
 
@@ -183,15 +179,7 @@ def why_no_response(error: BaseException) -> str:
     inner = reasons[0].value if reasons else error
     if isinstance(inner, (CancelledError, DeadlineError)):
         return f"none within {REQUEST_TIMEOUT:g} seconds"
-    if isinstance(inner, CertificateRefused):
-        return str(inner)
-    if isinstance(inner, SSL.Error):
-        return tls_problem(inner) or "no secure connection could be made"
-    if isinstance(inner, (ConnectionDone, ConnectionLost)):
-        return "the connection was closed before a response came"
-    if isinstance(inner, (ConnectError, DNSLookupError)):
-        return f"{qual(type(inner))}: {inner}"
-    return qual(type(inner))
+    return connection_problem(inner)
 
 
 def json_object(content: bytes) -> Mapping[str, object] | None:

@@ -9,8 +9,11 @@ from typing import Any
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionRefusedError as Refused
+from twisted.internet.interfaces import IReactorPluggableNameResolver
 from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
+from zope.interface import directlyProvides
 
 from chatfiles.errors import ChatfilesError
 from chatfiles.platform.channel.relays import Relays
@@ -28,6 +31,14 @@ def refusal(status: str, code: str) -> bytes:
     """:return: a response that refuses."""
     body = b'{"error":"x","code":"%b"}\n' % code.encode()
     return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+class SilentResolver:
+    """Never finds an address."""
+
+    def resolveHostName(self, receiver: Any, *_: object, **__: object) -> Any:
+        """Look up a name."""
+        return receiver
 
 
 class RelayTests(ChannelCase):
@@ -121,6 +132,25 @@ class RelayTests(ChannelCase):
         result = Deferred.fromCoroutine(self.relays.connect(URL, FIRST))
         result.cancel()
         self.failureResultOf(result, CancelledError)
+
+    def test_cancelled_lookup(self) -> None:
+        """One that is cancelled while a name is looked up says nothing about the other node."""
+        directlyProvides(self.network, IReactorPluggableNameResolver)
+        resolver: Any = SilentResolver()
+        self.network.nameResolver = resolver
+        result = Deferred.fromCoroutine(self.relays.connect("http://node-2:81", FIRST))
+        with capturedLogs() as events:
+            result.cancel()
+        self.failureResultOf(result, CancelledError)
+        self.assertEqual(list(events), [])
+
+    def test_problems(self) -> None:
+        """The log says once why a node is not reached, in plain words."""
+        with capturedLogs() as events:
+            for _ in range(2):
+                self.test_no_connection()
+        (event,) = events
+        self.assertEqual(formatEvent(event), f"no relay through {URL}: the connection was refused")
 
     def test_no_secret(self) -> None:
         """Without a secret no node is asked."""

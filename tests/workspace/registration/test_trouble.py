@@ -4,13 +4,14 @@ Tests for `chatfiles.workspace.registration`: platforms that fail, hang, or send
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from OpenSSL.SSL import Error as TLSError
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.error import ConnectionDone, DNSLookupError
+from twisted.internet.error import ConnectError, ConnectionDone, DNSLookupError
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
@@ -143,15 +144,19 @@ class TroubleTests(RegistrationCase):
     def test_reasons(self) -> None:
         """The log says why a request failed, without what the other end has sent."""
         for error, told in (
-            (Refused(), "ConnectionRefusedError"),
-            (DNSLookupError("no such host"), "no such host"),
+            (Refused(), "no response (the connection was refused)"),
+            (DNSLookupError("no such host"), "the host name could not be looked up"),
             (
                 ResponseNeverReceived([Failure(TLSError([("SSL", "", "alert 116")]))]),
                 "no response (TLS: alert 116)",
             ),
             (ResponseNeverReceived([Failure(TLSError())]), "no secure connection"),
             (ResponseNeverReceived([Failure(ConnectionDone())]), "the connection was closed"),
-            (ResponseFailed([Failure(ValueError(f"bad line {SECRET}"))]), "ValueError"),
+            (
+                ResponseFailed([Failure(ValueError(f"bad line {SECRET}"))]),
+                "an unexpected error, ValueError",
+            ),
+            (ConnectError(osError=errno.ENETUNREACH), "Network is unreachable"),
         ):
             with capturedLogs() as events:
                 self.start(self.silent, interval=10_000.0)
