@@ -30,13 +30,14 @@ async def open_channel(context: PlatformContext, request: Request) -> None:
         raise error_texts.no_workspace()
     if not workspace.connects:
         raise Conflict("workspace is in push mode", code="not_in_poll_mode")
+    # Check again: the token may have been revoked meanwhile.
+    token = await context.authenticator.for_channel(request)
+    require_upgrade(request)
+    # Last, because while others are waited for, more connections may be parked.
     if not context.channels.has_room(workspace.id):
         raise TooManyRequests(
             "too many parked connections", code="too_many_channels", retry_after=_NEXT_NODE
         )
-    # Check again: the token may have been revoked meanwhile.
-    token = await context.authenticator.for_channel(request)
-    require_upgrade(request)
     connection = context.channels.new_connection(workspace.id, token.id, request.client_address)
     node = str(context.node.node_id).encode("ascii")
     upgrade = (b"Connection", b"upgrade"), (b"Upgrade", PROTOCOL)

@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import Mock
 
-from tests.contract.registry_case import FIRST
+from chatfiles.http.server.request import Request
+from tests.contract.registry_case import FIRST, SECOND
 from tests.platform.memory_platform import MemoryPlatformCase
 from tests.support.memory_client import get
 
@@ -33,6 +34,22 @@ class ChannelRouteTests(MemoryPlatformCase):
         response = self.ask(get(b"/registry/channel", bearer, *UPGRADE))
         self.assertEqual((response.status, response.json["code"]), (503, "draining"))
         self.assertEqual(response.fields["retry-after"], "1")
+
+    def test_full_meanwhile(self) -> None:
+        """Connections that are parked while the registry is asked count, too."""
+        self.add(SECOND, url=None, delivery_mode="poll")
+        for_channel = self.context.authenticator.for_channel
+        lookups = []
+
+        async def noted(request: Request) -> Any:
+            lookups.append(request)
+            self.channels.has_room.return_value = len(lookups) < 3
+            return await for_channel(request)
+
+        self.patch(self.context.authenticator, "for_channel", noted)
+        bearer = f"Authorization: Bearer {SECOND}".encode()
+        response = self.ask(get(b"/registry/channel", bearer, *UPGRADE))
+        self.assertEqual((response.status, response.json["code"]), (429, "too_many_channels"))
 
     def test_warnings(self) -> None:
         """``/ready`` shows what is wrong with the nodes, and nothing otherwise."""
