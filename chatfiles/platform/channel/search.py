@@ -6,7 +6,8 @@ long as there may be one soon.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from contextlib import suppress
+from typing import Final, Protocol
 from uuid import UUID
 
 from twisted.internet.defer import Deferred
@@ -20,6 +21,9 @@ from chatfiles.platform.registry.interface import NODE_ALIVE, IWorkspaceRegistry
 from chatfiles.platform.upstream.connection import WorkspaceConnection
 
 __all__ = ["OtherNodes", "Search"]
+
+#: Seconds after which a node that has not responded may be a dead one.
+LONG: Final = 2.0
 
 
 class OtherNodes(Protocol):
@@ -93,15 +97,41 @@ class Search:
 
     async def _ask_nodes(self, places: ChannelPlaces) -> WorkspaceConnection | None:
         """:return: a connection through one of the nodes; ``None`` if there is none."""
-        for place in places.nodes:
-            is_other = place.node_id != self._nodes.node_id
-            if not is_other or place.url is None or place.silent > NODE_ALIVE:
-                continue
+        nodes = [place for place in places.nodes if self._may_ask(place)]
+        for number, place in enumerate(nodes):
             try:
-                return await self._nodes.connect(place, self._id)
-            except UpstreamFailed:  # the node has just died, or the workspace has left it
+                return await self._ask(place, len(nodes) - number)
+            except (UpstreamFailed, NotInTime):  # it has just died, or the workspace has left it
                 self._had_lost = True
         return None
+
+    def _may_ask(self, place: ChannelPlace) -> bool:
+        is_other = place.node_id != self._nodes.node_id
+        return is_other and place.url is not None and place.silent <= NODE_ALIVE
+
+    async def _ask(self, place: ChannelPlace, left: int) -> WorkspaceConnection:
+        """
+        Ask a node.  One that has just disappeared must not use the time of the others.
+
+        :param left: number of nodes that can be asked.  The last one has all the rest of the time.
+        """
+        began = self._clock.seconds()
+        asking = Deferred.fromCoroutine(self._connect(place))
+        if left > 1:
+            asking.addTimeout(self._timeout / left, self._clock)
+        try:
+            return await asking
+        finally:
+            if self._clock.seconds() - began >= LONG:
+                Deferred.fromCoroutine(self._look_again())
+
+    async def _connect(self, place: ChannelPlace) -> WorkspaceConnection:
+        return await self._nodes.connect(place, self._id)
+
+    async def _look_again(self) -> None:
+        """Remember for the next request how long each node has been silent."""
+        with suppress(ChatfilesError):
+            await self._registry.fresh_channel_places(self._id)
 
     async def _wait(self, changed: Deferred[None]) -> None:
         """

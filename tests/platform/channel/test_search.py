@@ -5,13 +5,14 @@ Tests for `chatfiles.platform.channel.search`: connections through other nodes.
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from twisted.python.failure import Failure
 
 from chatfiles.errors import UpstreamFailed
 from chatfiles.platform.error_texts import workspace_busy
 from tests.contract.registry_case import FIRST
-from tests.platform.channel.channel_case import OTHER_NODE, ChannelCase
+from tests.platform.channel.channel_case import CONNECT_TIMEOUT, OTHER_NODE, ChannelCase
 
 URL = "http://b:1"
 
@@ -113,6 +114,34 @@ class SearchTests(ChannelCase):
         self.advance(31)
         self.fails(self.connect(), "workspace_offline")
         self.assertEqual(self.relayed, [])
+
+    def test_silent_node(self) -> None:
+        """A node that does not respond, as its machine is gone, has a share of the time."""
+        later = UUID(int=0xC)
+        self.get(self.registry.enter_node(later, "http://c:1"))
+        self.advance(1)
+        self.get(self.registry.open_channel(FIRST, later))
+        result = self.connect()
+        self.assertEqual([url for url, _ in self.relayed], ["http://c:1"])
+        self.advance(CONNECT_TIMEOUT / 2)
+        self.assertEqual([url for url, _ in self.relayed], ["http://c:1", URL])
+        found: Any = object()
+        self.relayed[1][1].callback(found)
+        self.assertIs(self.successResultOf(result), found)
+
+    def test_silent_node_is_forgotten(self) -> None:
+        """It is not asked any more when it is dead, though nothing in the registry changes."""
+        for _ in range(6):
+            self.fails_after(CONNECT_TIMEOUT + 0.5, "workspace_busy")
+        asked = len(self.relayed)
+        self.fails(self.connect(), "workspace_offline")
+        self.assertEqual(len(self.relayed), asked)
+
+    def fails_after(self, seconds: float, code: str) -> None:
+        """A request fails when the time is over."""
+        result = self.connect()
+        self.advance(seconds)
+        self.fails(result, code)
 
     def test_no_url(self) -> None:
         """A node that has no URL is not asked; the error says so."""
