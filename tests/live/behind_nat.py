@@ -28,6 +28,7 @@ class BehindNAT:
 
     :param port: the port outside, at `outside`.
     :ivar outside: the address of this machine, as the namespace sees it.
+    :ivar url: the URL of the port outside.
     :ivar inside: the address of the namespace.
     :ivar command: what a command begins with that runs in the namespace.
     :raise twisted.trial.unittest.SkipTest: there can be no namespace here.
@@ -39,6 +40,7 @@ class BehindNAT:
         number = (os.getpid() + next(_COUNT) * 4099) % (1 << 14)
         network = f"10.213.{number >> 6}.{(number & 63) << 2}".rpartition(".")
         self.outside, self.inside = (f"{network[0]}.{int(network[2]) + n}" for n in (1, 2))
+        self.url = f"http://{self.outside}:{port}"
         self._name, self._table = f"cf{number}", str(21300 + number)
         self.command = ("ip", "netns", "exec", self._name)
         # Only packets from that port find the way into the namespace.

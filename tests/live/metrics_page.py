@@ -17,6 +17,7 @@ METRICS = "--metrics-listen=tcp:0:interface=127.0.0.1"
 
 def page_of(role: Role) -> str:
     """:return: the metrics of a role."""
+    assert role.url, "else nothing can connect to it"
     url = role.logged(r"metrics of the \w+ at (http://[\d.:]+)/metrics")[1]
     answer = fetch(url, "/metrics")
     if answer.status != 200:

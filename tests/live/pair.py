@@ -10,15 +10,18 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 from urllib.parse import quote
+
+from twisted.trial.unittest import SkipTest
 
 from tests.live.audit_file import AuditFile
 from tests.live.behind_nat import BehindNAT
 from tests.live.rawhttp import Fields, Response, fetch
-from tests.live.role import Role
+from tests.live.role import Role, listen_on
 from tests.support.ports import free_port
 
-__all__ = ["LONG_AGO", "VIA", "Pair", "quoted"]
+__all__ = ["LONG_AGO", "VIA", "OnlyThrough", "Pair", "quoted"]
 
 #: How the platform reaches the workspace, unless a test says otherwise: ``url``, ``channel``, or
 #: ``nat``: over a channel, and the workspace cannot be connected to at all, by the test neither.
@@ -26,6 +29,29 @@ VIA = os.environ.get("CHATFILES_LIVE_VIA", "url")
 
 #: When files were modified, so that their validators are strong: seconds since the epoch.
 LONG_AGO = 1_600_000_000
+
+
+T = TypeVar("T")
+
+
+class OnlyThrough(list[T]):
+    """
+    The ways to a workspace to which nothing can connect, in place of the direct one and that
+    through the platform: as a list it has only the second, whose index is 1 as ever.
+    """
+
+    def __getitem__(self, index: Any) -> Any:
+        """:raise SkipTest: it is the direct one."""
+        if index not in (1, -1):
+            raise SkipTest("nothing can connect to the workspace")
+        return super().__getitem__(0)
+
+
+class Answers(dict[str, Response]):
+    """Responses by the name of the way; see `OnlyThrough`."""
+
+    def __missing__(self, name: str) -> Response:
+        raise SkipTest(f"there is no {name} response")
 
 
 def quoted(path: str | bytes) -> str:
@@ -65,8 +91,14 @@ class Pair:
         if via == "nat":
             port = free_port()
             self._nat = BehindNAT(port)
-            platform = [f"--listen=tcp:{port}:interface={self._nat.outside}", *platform]
-            workspace = ["--listen=none", "--insecure-platform", *workspace]
+            if any(option.startswith("--listen") for option in both):
+                raise SkipTest("the workspace listens in this test")
+            # Tests and balancers use the first address, the workspace the last one.
+            if not any(option.startswith("--listen") for option in platform):
+                platform = [listen_on(0), *platform]
+            platform = [*platform, f"--listen=tcp:{port}:interface={self._nat.outside}"]
+            options = [option for option in workspace if not option.startswith("--listen")]
+            workspace = ["--listen=none", "--insecure-platform", *options]
         self.base = os.path.realpath(tempfile.mkdtemp(prefix="chatfiles-live-"))
         os.chmod(self.base, 0o755)
         self.state = os.path.join(self.base, "state")
@@ -129,7 +161,8 @@ class Pair:
         self.keep_token()
         if self._uid is not None:
             os.chown(self.at("configs"), self._uid, self._uid)
-        return ["--channel", f"--platform={self.platform.url}", f"--workspace-id={self.id}"]
+        url = self.platform.url if self._nat is None else self._nat.url
+        return ["--channel", f"--platform={url}", f"--workspace-id={self.id}"]
 
     def _connected(self) -> None:
         self.hide(self.admin, self.token)
@@ -249,7 +282,7 @@ class Pair:
         raw = query if isinstance(query, bytes) else query.encode("ascii")
         through = ("through", self.platform, self.download_target(raw), self.bearer)
         if self.via == "nat":
-            return [through]
+            return OnlyThrough([through])
         direct = ("direct", self.workspace, b"/internal/file/read?" + raw, self.inbound)
         return [direct, through]
 
@@ -272,10 +305,10 @@ class Pair:
     ) -> dict[str, Response]:
         """:return: the responses of both ways."""
         more = dict(fields)
-        return {
-            name: fetch(role.url, target, {**credential, **more}, method=method)
+        return Answers(
+            (name, fetch(role.url, target, {**credential, **more}, method=method))
             for name, role, target, credential in self.hops(query)
-        }
+        )
 
     def file(self, path: str | bytes, fields: Fields = ()) -> dict[str, Response]:
         """:return: the responses of both ways for a path."""

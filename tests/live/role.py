@@ -128,7 +128,9 @@ class Role:
             if launch:
                 start, command = subprocess.Popen, list(launch)
             elif within:
-                start, command = subprocess.Popen, [*within, *PYTHON, *command[1:]]
+                python, option, run = PYTHON
+                command = [*within, python, option, f"{first}\n{run}", *command[1:]]
+                start = subprocess.Popen
             self._process = start(
                 command,
                 cwd=directory,
@@ -246,7 +248,10 @@ class Role:
         :param pattern: a regular expression for a part of it.
         :param since: from `mark`.
         :raise AssertionError: it did not come in time, or the process has ended without it.
+        :raise SkipTest: it is the line that says where a role listens, and this one does not.
         """
+        if not self._listens and "ready on" in pattern:
+            raise SkipTest("nothing can connect to this role")
         deadline = time.monotonic() + seconds
         compiled = re.compile(pattern)
         with self._news:

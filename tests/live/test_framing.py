@@ -443,15 +443,16 @@ class FramingTests(LiveCase):
 
     def check(self, cases: tuple[Case, ...]) -> None:
         """Each case gets the expected responses, and no hidden request is served."""
+        roles = [hop[1] for hop in self.pair.hops("path=/workspace/a")]
         with ThreadPoolExecutor(8) as threads:
             wrong = [
                 what
-                for role in (self.pair.workspace, self.pair.platform)
+                for role in roles
                 for what in threads.map(lambda each, role=role: self.judge(role, each), cases)
                 if what is not None
             ]
         self.assertEqual("\n".join(wrong), "")
-        for role in (self.pair.workspace, self.pair.platform):
+        for role in roles:
             with Connection(role.url) as connection:  # the log is complete after this
                 connection.exchange("GET", "/internal/file/read", {"X-Request-Id": "end"})
             self.assertNotIn("ghost", role.log)

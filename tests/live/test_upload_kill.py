@@ -96,9 +96,9 @@ class Victim:
 
     def ways(self) -> list[Way]:
         """:return: the ways to upload to it: directly, and through the platform."""
-        direct, through = ways(self._pair, self.id)
         secret = {"Authorization": f"Bearer {self._secret}"}
-        return [direct._replace(url=self.url, fields=secret), through._replace(fields=self._bearer)]
+        direct = Way("direct", self.url, "/internal/chat/uploads/ingest", secret)
+        return [direct, ways(self._pair, self.id)[1]._replace(fields=self._bearer)]
 
     def listed(self) -> list[str]:
         """:return: the names in its directory of uploads."""

@@ -23,6 +23,7 @@ from unittest import mock
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.testing.broken_upstreams import ScriptedServer, ServerConnection
+from tests.live.pair import VIA
 from tests.live.processes import SLACK, SOAK, Pair, Role, until
 from tests.live.rawhttp import Connection, Incomplete, fetch
 from tests.live.upload_client import (
@@ -118,7 +119,7 @@ class PublishingTests(GatedCase):
 
     def test_stopped(self) -> None:
         """A role that is stopped removes the files whose client did not receive a response."""
-        for n in (0, 1):
+        for n in (0, 1) if VIA != "nat" else (1,):
             pair = self.make_pair("--drain-timeout=0.3")
             connection = self.publish(pair, ways(pair)[n])
             for role in pair.roles[1 - n :]:

@@ -67,7 +67,7 @@ class RefusalTests(RefusalCase):
 
     def refused_heads(self) -> Iterator[tuple[Way, dict[str, str], int | None, int, str]]:
         """:return: headers and declared length, and the status and message of the refusal."""
-        direct, through = self.ways()
+        direct, through = (ways(self.pair)[number] for number in (0, 1))
         form_limit = "request body exceeds total limit (100 MB)"
         for way in (direct, through):
             for wrong in ("text/plain", "multipart/mixed; boundary=b", "multipart/form-data2"):
@@ -122,7 +122,7 @@ class RefusalTests(RefusalCase):
             "POST", f"/workspaces/{self.pair.id}/tokens", json.dumps({"scopes": ["read"]}).encode()
         )
         self.pair.hide(made.json["token"])
-        _, through = self.ways()
+        through = ways(self.pair)[1]
         answer = through.send(form(file(b"x")), {"Authorization": f"Bearer {made.json['token']}"})
         self.assert_error(answer, 403, "token does not allow this")
 

@@ -22,6 +22,7 @@ from unittest import mock
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.live import test_resumable as resumable
+from tests.live.pair import VIA
 from tests.live.processes import IMPATIENT, SOAK, Pair, canary, until
 from tests.live.rawhttp import Connection, Incomplete, answers_in, fetch
 from tests.live.upload_client import (
@@ -437,7 +438,7 @@ class DrainTests(SynchronousTestCase):
 
     def test_drain(self) -> None:
         """An upload that runs is finished; idle connections are closed, and new ones refused."""
-        for n in (0, 1):
+        for n in (0, 1) if VIA != "nat" else (1,):
             pair = Pair()
             self.addCleanup(pair.discard)
             way = ways(pair)[n]

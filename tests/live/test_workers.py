@@ -22,6 +22,7 @@ from typing import Any
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from tests.live.pair import VIA
 from tests.live.processes import LiveCase, Pair, Role, until
 from tests.live.rawhttp import Answer, Connection, Incomplete, fetch
 from tests.live.role import arguments, environment, listen_on
@@ -172,7 +173,7 @@ class SharedTests(WorkersCase, LiveCase):
 
     def test_ready(self) -> None:
         """There is one line with ``ready on``, when all workers are ready."""
-        for role in self.pair.roles:
+        for _, role, _, _ in self.pair.hops(SMALL):
             workers = self.workers(role)
             self.assertEqual(role.log.count("ready on"), 1)
             for worker in workers:
@@ -189,13 +190,12 @@ class SharedTests(WorkersCase, LiveCase):
 
     def test_log(self) -> None:
         """The lines of all workers are in the log, in the usual form."""
-        for role in self.pair.roles:
-            (hop,) = [hop for hop in self.pair.hops(SMALL) if hop[1] is role]
+        for _, role, target, credential in self.pair.hops(SMALL):
             for number, worker in enumerate(self.workers(role)):
                 request_id = f"from-worker-{number}"
-                fields = {**hop[3], "X-Request-Id": request_id}
+                fields = {**credential, "X-Request-Id": request_id}
                 connection = self.connect_to(role, worker)
-                self.assertEqual(connection.exchange("GET", hop[2], fields).status, 200)
+                self.assertEqual(connection.exchange("GET", target, fields).status, 200)
                 role.logged(rf"^\S+T\S+ \[chatfiles\.\S+#info\] {request_id} .* 200 5 bytes")
 
     def test_revocation(self) -> None:
@@ -329,6 +329,8 @@ class StartTests(WorkersCase):
 
     def test_once(self) -> None:
         """The first process alone makes the token and the schema, sweeps and registers."""
+        if VIA == "nat":
+            raise SkipTest("a workspace in a namespace is no copy of a process that has begun")
         base = self.scratch()
         directory = os.path.join(base, "files", ".molecule", "chat-uploads")
         os.makedirs(directory)

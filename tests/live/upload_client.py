@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from chatfiles.testing.broken_upstreams import ServerConnection
+from tests.live.pair import OnlyThrough
 from tests.live.processes import LiveCase, Pair, Role, until
 from tests.live.rawhttp import Connection, Fields, Response
 from tests.support.patience import PATIENCE
@@ -114,7 +115,7 @@ def ways(pair: Pair, workspace_id: str | None = None) -> list[Way]:
     target = f"/workspaces/{workspace_id or pair.id}/chat/uploads"
     through = Way("through", pair.platform.url, target, pair.bearer)
     if pair.via == "nat":
-        return [through]
+        return OnlyThrough([through])
     route = "/internal/chat/uploads/ingest"
     return [Way("direct", pair.workspace.url, route, pair.inbound), through]
 
