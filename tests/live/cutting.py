@@ -82,7 +82,11 @@ class BadLine:
             cut = self._cuts.pop(0) if self._cuts else None
             self.connections += 1
             is_second = self.connections > 1
-            role = socket.create_connection(("127.0.0.1", self._port))
+            try:
+                role = socket.create_connection(("127.0.0.1", self._port))
+            except OSError:  # else the client would wait for ever
+                client.close()
+                continue
             self._open |= {client, role}
             self._start(self._pass_on, client, role, None)
             self._start(self._pass_on, role, client, cut, is_second)

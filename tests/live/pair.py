@@ -71,6 +71,7 @@ class Pair:
     :param first: Python that both processes execute before ``twistd``.
     :param via: how the platform reaches the workspace, see `VIA`.
     :ivar base: a directory of its own; the roots are in it, by their names.
+    :ivar outside: options of the platform with the address that only the workspace uses, if any.
     :ivar token: an auth token of the workspace.
     :ivar roles: what is stopped with the pair.
     """
@@ -88,6 +89,7 @@ class Pair:
         self._uid = uid
         self.via = via
         self._nat = None
+        self.outside: list[str] = []
         if via == "nat":
             port = free_port()
             self._nat = BehindNAT(port)
@@ -96,7 +98,8 @@ class Pair:
             # Tests and balancers use the first address, the workspace the last one.
             if not any(option.startswith("--listen") for option in platform):
                 platform = [listen_on(0), *platform]
-            platform = [*platform, f"--listen=tcp:{port}:interface={self._nat.outside}"]
+            self.outside = [f"--listen=tcp:{port}:interface={self._nat.outside}"]
+            platform = [*platform, *self.outside]
             options = [option for option in workspace if not option.startswith("--listen")]
             workspace = ["--listen=none", "--insecure-platform", *options]
         self.base = os.path.realpath(tempfile.mkdtemp(prefix="chatfiles-live-"))

@@ -196,6 +196,7 @@ class ShutdownTests(SynchronousTestCase):
             f"--state-dir={pair.state}",
             "--upstream-allow=127.0.0.0/8",
             listen_on(port),
+            *pair.outside,
         )
         self.addCleanup(again.kill)
         pair.platform = again

@@ -227,6 +227,7 @@ class TelemetryTests(LiveCase):
     def test_metrics_listener(self) -> None:
         """Metrics have a listener of their own, with one page."""
         for role in self.pair.roles:
+            self.assertTrue(role.url)
             url = role.logged(r"metrics of the \w+ at (http://[\d.:]+)/metrics")[1]
             self.assertEqual(fetch(url, "/").status, 404)
             self.assertEqual(fetch(url, "/health").status, 404)
