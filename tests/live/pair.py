@@ -27,6 +27,10 @@ __all__ = ["LONG_AGO", "VIA", "OnlyThrough", "Pair", "quoted"]
 #: ``nat``: over a channel, and the workspace cannot be connected to at all, by the test neither.
 VIA = os.environ.get("CHATFILES_LIVE_VIA", "url")
 
+#: Seconds for which a request waits for a connection of the workspace.  Each upload needs a new
+#: one, and a busy machine makes them slowly.
+CONNECT_TIMEOUT = 30
+
 #: When files were modified, so that their validators are strong: seconds since the epoch.
 LONG_AGO = 1_600_000_000
 
@@ -122,6 +126,7 @@ class Pair:
             "--max-refusals-per-client=0",
             *both,
             *(self.node_options() if "CHATFILES_DATABASE" in told else ()),
+            *([] if via == "url" else [f"--connect-timeout={CONNECT_TIMEOUT}"]),
             *platform,
             told=told,
             first=first,
