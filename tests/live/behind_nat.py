@@ -6,20 +6,17 @@ to.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import socket
 import subprocess
 from contextlib import suppress
-from itertools import count
 
 from twisted.trial.unittest import SkipTest
 
 from tests.support.patience import PATIENCE
 
 __all__ = ["BehindNAT"]
-
-#: A process can have several namespaces at a time.
-_COUNT = count()
 
 
 class BehindNAT:
@@ -37,7 +34,7 @@ class BehindNAT:
     def __init__(self, port: int) -> None:
         if os.geteuid() != 0 or shutil.which("ip") is None:
             raise SkipTest("a network namespace needs root, and the command ip")
-        number = (os.getpid() + next(_COUNT) * 4099) % (1 << 14)
+        number = self._new()
         network = f"10.213.{number >> 6}.{(number & 63) << 2}".rpartition(".")
         self.outside, self.inside = (f"{network[0]}.{int(network[2]) + n}" for n in (1, 2))
         self.url = f"http://{self.outside}:{port}"
@@ -51,9 +48,20 @@ class BehindNAT:
             self.close()
             raise SkipTest(f"no network namespace: {error.stderr.decode().strip()}") from None
 
+    def _new(self) -> int:
+        """:return: the number of a namespace that no other process has."""
+        for _ in range(64):
+            number = secrets.randbelow(1 << 14)
+            try:
+                _ip("netns", "add", f"cf{number}")
+            except subprocess.CalledProcessError as error:
+                problem = error.stderr.decode().strip()
+            else:
+                return number
+        raise SkipTest(f"no network namespace: {problem}")
+
     def _make(self) -> None:
         name, host, guest = self._name, f"{self._name}a", f"{self._name}b"
-        _ip("netns", "add", name)
         _ip("link", "add", host, "type", "veth", "peer", "name", guest, "netns", name)
         _ip("addr", "add", f"{self.outside}/32", "dev", host)
         _ip("link", "set", host, "up")
