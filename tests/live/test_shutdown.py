@@ -110,6 +110,7 @@ class ShutdownTests(SynchronousTestCase):
         role = pair.platform
         waiting = Connection(role.url)
         self.addCleanup(waiting.close)
+        pair.get("path=/workspace/small.txt")  # the connection is kept for the next request
         pair.workspace.signal(signal.SIGSTOP)
         self.addCleanup(pair.workspace.signal, signal.SIGCONT)
         waiting.ask("GET", pair.download_target(b"path=/workspace/small.txt"), pair.bearer)
