@@ -11,9 +11,9 @@ from twisted.web.resource import Resource
 
 from chatfiles.errors import Forbidden
 from chatfiles.http.server.access_log import AccessLog
-from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.observers import RequestRefused, TransferEnded
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import JSONResponse
 from chatfiles.streams.body_relay import UpstreamInterrupted
 from chatfiles.streams.file_source import FileChanged
 from chatfiles.streams.outcome import Outcome
