@@ -21,7 +21,7 @@ from tests.live.rawhttp import fetch
 __all__ = ["MANY", "MOST", "PageCase"]
 
 #: Files of the large folder: several pages of 1000.
-MANY = 10_000 if SOAK else 3000
+MANY = 10_000 if SOAK else 2100
 #: Bytes of the largest upload.
 MOST = 8 << 20
 #: How the names of unfinished uploads begin.

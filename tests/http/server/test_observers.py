@@ -17,7 +17,7 @@ from chatfiles.http.server.responses import JSONResponse
 from chatfiles.streams.body_relay import UpstreamInterrupted
 from chatfiles.streams.file_source import FileChanged
 from chatfiles.streams.outcome import Outcome
-from tests.http.server.test_endpoint import always, probes
+from tests.http.server.test_responses import always, probes
 from tests.support.memory_client import IDLE_TIMEOUT, Caller, Held, Wire, get, post, tree
 
 Event = TransferEnded | RequestRefused
