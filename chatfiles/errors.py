@@ -43,7 +43,7 @@ Every error that a response can report to a client, as one tree.
     └── NoSpace 507
 
 An error has a status and a machine code, and depends on nothing else of HTTP.  One module
-(`chatfiles.http.server.endpoint`) turns errors into responses.
+(`chatfiles.http.server.responses`) turns errors into responses.
 """
 
 from __future__ import annotations

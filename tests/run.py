@@ -1,6 +1,6 @@
 """
 Runs trial so that each process of ``--jobs`` runs whole classes of tests, and classes that share
-roles one after the other: ``python -m tests.run TRIAL-OPTIONS AND NAMES``.
+roles or a module one after the other: ``python -m tests.run TRIAL-OPTIONS AND NAMES``.
 
 trial by itself gives each process the next test, so that all processes start the roles of all
 classes.  It has no public way to choose which process runs a test, so `Runner` overrides a private
@@ -62,8 +62,10 @@ class Queue:
 
 
 def shared_by(case: ITestCase) -> Hashable:
-    """:return: what tests have in common that use the same roles; otherwise their class."""
-    return getattr(getattr(case, "make_pair", None), "__func__", type(case))
+    """:return: what tests have in common that use the same roles; otherwise their module."""
+    make_pair = getattr(case, "make_pair", None)
+    shared: Hashable = getattr(make_pair, "__func__", type(case).__module__)
+    return shared
 
 
 class Runner(DistTrialRunner):

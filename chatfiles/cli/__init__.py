@@ -15,7 +15,8 @@ from typing import Any
 import click
 
 from chatfiles import __version__
-from chatfiles.cli.errors import EXIT_TABLE, CliError, Interrupted
+from chatfiles.cli.errors import CliError, Interrupted
+from chatfiles.cli.exit_status import EXIT_TABLE
 from chatfiles.cli.options import Settings, connection_options
 from chatfiles.cli.terminal.standard_streams import complete_streams, not_written
 

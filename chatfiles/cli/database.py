@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from chatfiles.cli.errors import CliError, Exit, Interrupted
+from chatfiles.cli.errors import CliError, Interrupted
+from chatfiles.cli.exit_status import Exit
 from chatfiles.errors import RegistryUnavailable
 from chatfiles.rules.database_url import EXPOSED, POSTGRES_SCHEMES, has_password, without_password
 

@@ -1,5 +1,5 @@
 """
-The errors of the command line, and its exit statuses.
+The errors of the command line.
 
 An error is one line that says what happened.  If the user can do something about it, a second line
 says what to do.
@@ -7,17 +7,16 @@ says what to do.
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import IO, Any
 
 import click
 
+from chatfiles.cli.exit_status import Exit
+
 __all__ = [
-    "EXIT_TABLE",
     "OF_A_DIRECTORY",
     "PATH_HINT",
     "CliError",
-    "Exit",
     "Interrupted",
     "local_error",
     "printable",
@@ -37,36 +36,6 @@ PATH_HINT = (
 )
 #: Maximum characters of a server's text that are shown: the text may be a page of HTML.
 SHOWN_LENGTH = 500
-
-
-class Exit(IntEnum):
-    """The exit statuses.  Click also uses 2 for a wrong command line."""
-
-    OK = 0
-    FAILED = 1
-    USAGE = 2
-    NOT_FOUND = 3
-    CREDENTIALS = 4
-    REFUSED = 5
-    UNAVAILABLE = 6
-    INCOMPLETE = 7
-    LOCAL = 8
-
-
-#: The statuses as ``--help`` shows them; ``\b`` keeps click from re-wrapping.
-EXIT_TABLE = """\b
-Exit status:
-  0  done
-  1  none of the below; declined; a demo that could not run
-  2  wrong command line
-  3  no such workspace, file, token or key
-  4  credentials are missing, were refused, or do not allow this
-  5  the request was refused; sending it again will not help
-  6  platform or workspace unavailable; try again later
-  7  the transfer was interrupted, or the response cannot be trusted
-  8  a local file could not be read or written
-  130, 143  stopped by Ctrl-C, by SIGTERM
-"""
 
 
 def printable(text: str, limit: int | None = SHOWN_LENGTH) -> str:

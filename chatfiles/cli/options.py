@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from chatfiles.cli.errors import CliError, Exit, warn
+from chatfiles.cli.errors import CliError, warn
+from chatfiles.cli.exit_status import Exit
 from chatfiles.model import parse_uuid
 from chatfiles.rules.bearer import is_token
 from chatfiles.rules.urls import parse_base_url

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-from chatfiles.cli.errors import CliError, Exit, untrusted
+from chatfiles.cli.errors import CliError, untrusted
+from chatfiles.cli.exit_status import Exit
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.terminal.tables import as_object, as_rows
 from chatfiles.model import parse_uuid

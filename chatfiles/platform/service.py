@@ -22,7 +22,6 @@ from chatfiles.platform.channel.setup import ChannelParts
 from chatfiles.platform.forwarding.gateway import WorkspaceGateway
 from chatfiles.platform.forwarding.resolver import Resolver
 from chatfiles.platform.last_seen import LastSeenBuffer
-from chatfiles.platform.links import Links
 from chatfiles.platform.measurements import (
     FAMILIES,
     MeasuredRegistry,
@@ -38,6 +37,7 @@ from chatfiles.platform.registry.sqlite.registry import SQLiteRegistry
 from chatfiles.platform.routes.context import PlatformContext, UploadLimits
 from chatfiles.platform.routes.fast_path import FastDownload
 from chatfiles.platform.routes.route_table import DOWNLOAD, platform_tree
+from chatfiles.platform.signed_links import Links
 from chatfiles.platform.transfer_limits import TransferLimits
 from chatfiles.platform.upstream.agent import UpstreamAgent
 from chatfiles.platform.upstream.dialer import Dialer

@@ -153,7 +153,7 @@ class App {
 		}
 		if (signal.aborted) return;
 		const from = before?.workspace === place?.workspace ? before?.ref : "";
-		view.focus(place && from && parentRef(from) === place.ref ? from : "");
+		view.focus(place && from && parentRef(from) === place.ref ? from : undefined);
 	}
 
 	frame() {

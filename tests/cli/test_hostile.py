@@ -14,7 +14,7 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from chatfiles.cli.errors import Exit
+from chatfiles.cli.exit_status import Exit
 from tests.cli.cli_stub import WORKSPACE, StubCase, said
 
 #: What a member of a response may be, but should not; `LEFT_OUT` removes it.

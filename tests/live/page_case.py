@@ -21,13 +21,15 @@ from tests.live.rawhttp import fetch
 __all__ = ["MANY", "MOST", "PageCase"]
 
 #: Files of the large folder: several pages of 1000.
-MANY = 10_000 if SOAK else 3000
+MANY = 10_000 if SOAK else 2100
 #: Bytes of the largest upload.
 MOST = 8 << 20
 #: How the names of unfinished uploads begin.
 PARTIAL = ".chatfiles-part-"
-#: What a browser logs that refuses something because of a policy.
-_REPORTS = re.compile(r"Content.Security.Policy|Refused to|Trusted(?:HTML|Script)|violat", re.I)
+#: What a browser logs when it refuses something because of a policy, or when a script fails.
+_REPORTS = re.compile(
+    r"Content.Security.Policy|Refused to|Trusted(?:HTML|Script)|violat|Uncaught", re.I
+)
 
 
 class PagePair(Pair):
@@ -92,7 +94,7 @@ class PageCase(LiveCase):
         self.addCleanup(self.assert_no_reports)
 
     def assert_no_reports(self) -> None:
-        """The browser has refused nothing because of a policy."""
+        """The browser has refused nothing because of a policy, and no script has failed."""
         found = [line for line in self.browser.console() if _REPORTS.search(line)]
         self.browser.go("about:blank")
         self.assertEqual(found, [])

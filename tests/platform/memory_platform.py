@@ -16,11 +16,11 @@ from chatfiles.model import token_hash
 from chatfiles.platform.admin_token import AdminToken
 from chatfiles.platform.authentication import Authenticator
 from chatfiles.platform.last_seen import LastSeenBuffer
-from chatfiles.platform.links import Links
 from chatfiles.platform.refused_credentials import RefusedCredentials
 from chatfiles.platform.registry.cache import CachedRegistry
 from chatfiles.platform.routes.context import PlatformContext, UploadLimits
 from chatfiles.platform.routes.route_table import platform_tree
+from chatfiles.platform.signed_links import Links
 from chatfiles.testing import MemoryRegistry
 from tests.contract.registry_case import add_workspace, begun
 from tests.support.memory_client import Caller, Received, get

@@ -18,9 +18,9 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 
 from chatfiles.http.server.connection import ServerConnection
-from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.idle_policy import IdlePolicy
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import JSONResponse
 from chatfiles.http.server.site import Site
 from tests.support.resources import Branch, Endpoint
 

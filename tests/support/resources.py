@@ -10,8 +10,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from chatfiles.errors import MethodNotAllowed
-from chatfiles.http.server.endpoint import JSONResponse, serve, write_no_route
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import JSONResponse, serve, write_no_route
 
 __all__ = ["Branch", "Endpoint", "NoRoute"]
 

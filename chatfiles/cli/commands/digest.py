@@ -9,7 +9,8 @@ import sys
 
 import click
 
-from chatfiles.cli.errors import EXIT_TABLE, CliError, Exit
+from chatfiles.cli.errors import CliError
+from chatfiles.cli.exit_status import EXIT_TABLE, Exit
 from chatfiles.cli.http.error_responses import concerns_one_file
 from chatfiles.cli.listing.output import plain, write
 from chatfiles.cli.options import (

@@ -10,7 +10,8 @@ from functools import partial
 
 import click
 
-from chatfiles.cli.errors import EXIT_TABLE, printable
+from chatfiles.cli.errors import printable
+from chatfiles.cli.exit_status import EXIT_TABLE
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.options import (
     LOCAL_PATH,

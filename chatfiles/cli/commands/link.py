@@ -9,7 +9,8 @@ import re
 
 import click
 
-from chatfiles.cli.errors import EXIT_TABLE, CliError, warn
+from chatfiles.cli.errors import CliError, warn
+from chatfiles.cli.exit_status import EXIT_TABLE
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.listing.requests import look_at
 from chatfiles.cli.options import (

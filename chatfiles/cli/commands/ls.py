@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from chatfiles.cli.errors import EXIT_TABLE, CliError, Exit, warn
+from chatfiles.cli.errors import CliError, warn
+from chatfiles.cli.exit_status import EXIT_TABLE, Exit
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.listing.entry import Entry, visible
 from chatfiles.cli.listing.output import Form, choose_form, json_line, nul, plain, write

@@ -12,7 +12,8 @@ from contextlib import ExitStack
 
 import click
 
-from chatfiles.cli.errors import EXIT_TABLE, CliError, Exit, printable, warn
+from chatfiles.cli.errors import CliError, printable, warn
+from chatfiles.cli.exit_status import EXIT_TABLE, Exit
 from chatfiles.cli.options import (
     LOCAL_PATH,
     USER,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from chatfiles.cli.database import database_option, in_database
-from chatfiles.cli.errors import EXIT_TABLE, CliError, Exit
+from chatfiles.cli.errors import CliError
+from chatfiles.cli.exit_status import EXIT_TABLE, Exit
 from chatfiles.cli.options import json_option
 from chatfiles.cli.terminal.tables import show_json, show_object
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import click
 
-from chatfiles.cli.errors import EXIT_TABLE
+from chatfiles.cli.exit_status import EXIT_TABLE
 from chatfiles.cli.options import (
     ADMIN,
     Settings,

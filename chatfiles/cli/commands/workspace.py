@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from chatfiles.cli.errors import EXIT_TABLE, warn
+from chatfiles.cli.errors import warn
+from chatfiles.cli.exit_status import EXIT_TABLE
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.options import (
     ADMIN,

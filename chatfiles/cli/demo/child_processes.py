@@ -20,7 +20,8 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any, Self
 
-from chatfiles.cli.errors import CliError, Exit
+from chatfiles.cli.errors import CliError
+from chatfiles.cli.exit_status import Exit
 from chatfiles.cli.interruptible import next_item
 
 __all__ = ["Child", "ChildProcesses", "Stopped"]

@@ -17,7 +17,8 @@ from urllib.request import getproxies
 import chatfiles
 from chatfiles.cli.demo.child_processes import Child, ChildProcesses
 from chatfiles.cli.demo.sample_files import find_files, make_files
-from chatfiles.cli.errors import CliError, Exit, printable
+from chatfiles.cli.errors import CliError, printable
+from chatfiles.cli.exit_status import Exit
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.options import read_secret_file
 from chatfiles.cli.terminal.tables import as_object

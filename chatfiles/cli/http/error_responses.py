@@ -8,7 +8,8 @@ import math
 import ssl
 from typing import Any
 
-from chatfiles.cli.errors import OF_A_DIRECTORY, PATH_HINT, CliError, Exit, printable, untrusted
+from chatfiles.cli.errors import OF_A_DIRECTORY, PATH_HINT, CliError, printable, untrusted
+from chatfiles.cli.exit_status import Exit
 from chatfiles.client.blocking.endpoint import UnusableProxy
 from chatfiles.client.core.errors import (
     BadAnswer,

@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from chatfiles.cli.errors import CliError, Exit, untrusted
+from chatfiles.cli.errors import CliError, untrusted
+from chatfiles.cli.exit_status import Exit
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.listing.entry import Entry, parse_entry
 from chatfiles.cli.terminal.tables import as_object, as_rows

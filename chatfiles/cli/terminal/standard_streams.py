@@ -12,7 +12,8 @@ from contextlib import suppress
 from io import UnsupportedOperation
 from typing import TextIO
 
-from chatfiles.cli.errors import CliError, Exit, local_error
+from chatfiles.cli.errors import CliError, local_error
+from chatfiles.cli.exit_status import Exit
 
 __all__ = ["complete_streams", "not_written"]
 

@@ -13,7 +13,8 @@ from urllib.parse import quote_from_bytes
 
 import click
 
-from chatfiles.cli.errors import CliError, Exit, printable, untrusted
+from chatfiles.cli.errors import CliError, printable, untrusted
+from chatfiles.cli.exit_status import Exit
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.http.multipart_form import Wait
 from chatfiles.cli.listing.requests import look_at

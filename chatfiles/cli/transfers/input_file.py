@@ -10,7 +10,8 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import Self
 
-from chatfiles.cli.errors import CliError, Exit, local_error
+from chatfiles.cli.errors import CliError, local_error
+from chatfiles.cli.exit_status import Exit
 from chatfiles.cli.http.multipart_form import Wait
 
 __all__ = ["STDIN", "Source", "SourceChanged"]

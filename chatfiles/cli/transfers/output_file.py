@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
-from chatfiles.cli.errors import CliError, Exit, local_error
+from chatfiles.cli.errors import CliError, local_error
+from chatfiles.cli.exit_status import Exit
 from chatfiles.cli.terminal.standard_streams import not_written
 from chatfiles.cli.transfers.partial_file import PartialFile, lock
 from chatfiles.cli.transfers.partial_record import PartialRecord, Version

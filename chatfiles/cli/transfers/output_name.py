@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import os
 
-from chatfiles.cli.errors import OF_A_DIRECTORY, PATH_HINT, CliError, Exit
+from chatfiles.cli.errors import OF_A_DIRECTORY, PATH_HINT, CliError
+from chatfiles.cli.exit_status import Exit
 
 __all__ = ["check_absolute", "choose_path", "file_name", "no_file_name"]
 

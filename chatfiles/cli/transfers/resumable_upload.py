@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from chatfiles.cli.errors import CliError, Exit, printable, untrusted, warn
+from chatfiles.cli.errors import CliError, printable, untrusted, warn
+from chatfiles.cli.exit_status import Exit
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.http.multipart_form import Wait
 from chatfiles.cli.terminal.progress_bar import ProgressBar, format_size

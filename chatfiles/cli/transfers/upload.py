@@ -10,7 +10,8 @@ from typing import Protocol
 
 import h11
 
-from chatfiles.cli.errors import CliError, Exit
+from chatfiles.cli.errors import CliError
+from chatfiles.cli.exit_status import Exit
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.http.multipart_form import Wait
 from chatfiles.client.blocking.connection import Connection

@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from chatfiles.cli.errors import CliError, Exit, untrusted
+from chatfiles.cli.errors import CliError, untrusted
+from chatfiles.cli.exit_status import Exit
 from chatfiles.cli.terminal.tables import as_rows
 from chatfiles.cli.transfers.input_file import Source
 

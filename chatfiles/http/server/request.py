@@ -50,7 +50,7 @@ class Request(server.Request):
     :ivar rights: the change of rights that it asks for; empty without one.
     :ivar touched: what it touches, as fields of the audit log.
     :ivar counted: bytes of its bodies, in and out, that the metrics have counted already.
-    :ivar write_error: takes the request, and a `chatfiles.http.server.endpoint.JSONResponse` that
+    :ivar write_error: takes the request, and a `chatfiles.http.server.responses.JSONResponse` that
         reports an error, and writes it in another form; ``None`` for JSON.
     :ivar ends_with_client: whether it is cancelled when the client closes its sending side (FIN).
     :ivar via_proxy: whether an authenticated client declares that it is a proxy (``Via``).

@@ -18,8 +18,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from chatfiles.errors import ChatfilesError, MethodNotAllowed
-from chatfiles.http.server.endpoint import JSONResponse, serve, write_no_route
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import JSONResponse, serve, write_no_route
 
 __all__ = ["ANY", "Handler", "Route", "Router"]
 
@@ -29,7 +29,7 @@ AccessT = TypeVar("AccessT")
 ANY = "*"
 _ANY = ANY.encode("ascii")
 
-#: Serves the requests of one route; see `chatfiles.http.server.endpoint.serve` for what it returns
+#: Serves the requests of one route; see `chatfiles.http.server.responses.serve` for what it returns
 #: and raises.  Each role defines the arguments, because a role's ``dispatch`` calls it.
 Handler = Callable[..., Coroutine[Any, Any, JSONResponse | None]]
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from chatfiles.errors import PreconditionFailed
-from chatfiles.http.server.endpoint import Fields, reason_phrase
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import Fields, reason_phrase
 from chatfiles.rules.cross_origin import cross_origin_fields
 from chatfiles.rules.resumable_upload import ALGORITHMS, EXTENSIONS, VERSION, require_version
 

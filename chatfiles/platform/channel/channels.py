@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from chatfiles.platform.channel.health import HealthCheck
 from chatfiles.platform.channel.line import ConnectionLine
 from chatfiles.platform.channel.liveness import Liveness
-from chatfiles.platform.channel.parked import ParkedConnection
+from chatfiles.platform.channel.parked_connection import ParkedConnection
 from chatfiles.platform.channel.waiter import Elsewhere, NewSearch, Nowhere, Waiter
 from chatfiles.platform.upstream.connection import WorkspaceConnection
 from chatfiles.streams.equal_timeouts import EqualTimeouts
@@ -158,7 +158,7 @@ class Channels:
         return ParkedConnection(self, self._budget, workspace_id, token_id, source, now)
 
     def parked(self, connection: ParkedConnection) -> None:
-        """See `chatfiles.platform.channel.parked.Holder`."""
+        """See `chatfiles.platform.channel.parked_connection.Holder`."""
         channel = self._channel(connection.workspace_id)
         is_first = not channel.connections
         self._seen.add(connection.workspace_id)

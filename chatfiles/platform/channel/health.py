@@ -10,7 +10,7 @@ from typing import Any, Final
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from chatfiles.platform.channel.parked import ParkedConnection
+from chatfiles.platform.channel.parked_connection import ParkedConnection
 from chatfiles.platform.upstream.request import UpstreamRequest
 from chatfiles.platform.upstream.response import COMPLETE, UpstreamResponse
 from chatfiles.rules.channel_upgrade import HOST

@@ -11,7 +11,7 @@ from typing import Final
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from chatfiles.platform.channel.parked import ParkedConnection
+from chatfiles.platform.channel.parked_connection import ParkedConnection
 
 __all__ = ["Liveness"]
 

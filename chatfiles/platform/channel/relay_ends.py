@@ -11,7 +11,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from chatfiles.platform.channel.parked import ParkedConnection
+from chatfiles.platform.channel.parked_connection import ParkedConnection
 from chatfiles.streams.bulk import BulkMover
 from chatfiles.streams.memory_budget import MemoryBudget
 from chatfiles.streams.stall_timeout import socket_of

@@ -11,8 +11,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import IResponse
 
 from chatfiles.errors import ChatfilesError
-from chatfiles.http.server.endpoint import reason_phrase
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import reason_phrase
 from chatfiles.platform.forwarding.small_body import read_small_body
 
 __all__ = ["RelayedError", "raise_for_people"]

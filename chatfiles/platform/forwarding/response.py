@@ -10,8 +10,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 
-from chatfiles.http.server.endpoint import reason_phrase, require_chunks
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import reason_phrase, require_chunks
 from chatfiles.platform.forwarding.gateway import discard, original_response, part_of
 from chatfiles.platform.forwarding.response_form import ResponseForm
 from chatfiles.rules import file_headers

@@ -16,8 +16,8 @@ from chatfiles.platform.channel.node import Node
 from chatfiles.platform.forwarding.interface import IWorkspaceGateway
 from chatfiles.platform.forwarding.resolver import Resolver
 from chatfiles.platform.last_seen import LastSeenBuffer
-from chatfiles.platform.links import Links
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
+from chatfiles.platform.signed_links import Links
 from chatfiles.platform.transfer_limits import TransferLimits
 from chatfiles.rules.upload_head import MAX_FILES
 from chatfiles.streams.splice import Splicer

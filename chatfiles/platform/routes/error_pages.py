@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from chatfiles.http.server.endpoint import JSONResponse, reason_phrase
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import JSONResponse, reason_phrase
 from chatfiles.rules.accept import wants_html
 from chatfiles.rules.error_page import ERROR_PAGE_HEADERS, error_page
 

@@ -17,9 +17,9 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IResponse
 
 from chatfiles.errors import ChatfilesError
-from chatfiles.http.server.endpoint import reason_phrase, serve
 from chatfiles.http.server.fast_path import FastRequest
 from chatfiles.http.server.observers import Actor
+from chatfiles.http.server.responses import reason_phrase, serve
 from chatfiles.http.server.router import Route
 from chatfiles.model import parse_uuid
 from chatfiles.platform.authentication import Access, actor_of

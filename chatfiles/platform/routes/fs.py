@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from chatfiles.http.server.endpoint import JSONResponse, read_json, require_json_head
+from chatfiles.http.server.json_body import read_json, require_json_head
 from chatfiles.http.server.json_text import json_text
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import JSONResponse
 from chatfiles.platform.forwarding.requests import OperationRequest
 from chatfiles.platform.forwarding.response import ATTACHMENT
 from chatfiles.platform.forwarding.response_form import NUMBER, ResponseForm

@@ -7,8 +7,9 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from chatfiles.http.server.endpoint import JSONResponse, read_json
+from chatfiles.http.server.json_body import read_json
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import JSONResponse
 from chatfiles.platform import error_texts
 from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.rules.entries import format_time, ref_of

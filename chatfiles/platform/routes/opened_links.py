@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 
 from chatfiles.errors import MethodNotAllowed, PreconditionFailed
-from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.observers import Actor
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import JSONResponse
 from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.platform.routes.download import AskedFile, relay
 from chatfiles.platform.routes.error_pages import show_error_pages

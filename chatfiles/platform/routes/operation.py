@@ -12,8 +12,8 @@ from uuid import UUID
 from twisted.web.iweb import IResponse
 
 from chatfiles.errors import VersionNotSupported
-from chatfiles.http.server.endpoint import require_chunks
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import require_chunks
 from chatfiles.platform.forwarding.attempts import accepted
 from chatfiles.platform.forwarding.gateway import discard, way_of
 from chatfiles.platform.forwarding.relayed_error import raise_for_people

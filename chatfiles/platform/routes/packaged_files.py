@@ -10,8 +10,8 @@ from functools import cache
 from importlib import resources
 
 from chatfiles.errors import PreconditionFailed
-from chatfiles.http.server.endpoint import Fields, reason_phrase
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import Fields, reason_phrase
 from chatfiles.rules.conditional_requests import allows_version, is_cached
 
 __all__ = ["PackagedFile", "packaged_file", "write_file"]

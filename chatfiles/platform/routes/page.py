@@ -8,8 +8,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from chatfiles.errors import NotFound
-from chatfiles.http.server.endpoint import JSONResponse, reason_phrase
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import JSONResponse, reason_phrase
 from chatfiles.http.server.router import Route
 from chatfiles.platform.authentication import Access
 from chatfiles.platform.routes.context import PlatformContext

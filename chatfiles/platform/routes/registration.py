@@ -11,8 +11,9 @@ from uuid import UUID
 from twisted.logger import Logger
 
 from chatfiles.errors import BadRequest, Conflict, ConstraintViolated
-from chatfiles.http.server.endpoint import JSONResponse, read_json
+from chatfiles.http.server.json_body import read_json
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import JSONResponse
 from chatfiles.model import ALL_SCOPES, Workspace
 from chatfiles.platform import error_texts
 from chatfiles.platform.authentication import token_columns

@@ -15,8 +15,8 @@ from uuid import UUID
 from twisted.web.iweb import IResponse
 
 from chatfiles.errors import NotFound
-from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import JSONResponse
 from chatfiles.http.server.tus import describe_service, prepare_tus, require_tus
 from chatfiles.platform import error_texts
 from chatfiles.platform.forwarding.gateway import discard

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.probes import health, ready
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import JSONResponse
 from chatfiles.http.server.router import ANY, Route, Router
 from chatfiles.model import parse_uuid
 from chatfiles.platform import error_texts

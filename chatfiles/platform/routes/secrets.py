@@ -8,8 +8,9 @@ from uuid import UUID
 
 from twisted.logger import Logger
 
-from chatfiles.http.server.endpoint import JSONResponse, read_json
+from chatfiles.http.server.json_body import read_json
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import JSONResponse
 from chatfiles.model import token_prefix
 from chatfiles.platform import error_texts
 from chatfiles.platform.routes.context import PlatformContext

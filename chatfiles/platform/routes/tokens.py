@@ -8,8 +8,9 @@ from __future__ import annotations
 from uuid import UUID
 
 from chatfiles.errors import NotFound
-from chatfiles.http.server.endpoint import JSONResponse, read_json
+from chatfiles.http.server.json_body import read_json
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import JSONResponse
 from chatfiles.model import ALL_SCOPES, Scope, Token, Workspace, parse_uuid
 from chatfiles.platform import error_texts
 from chatfiles.platform.authentication import Client, token_columns

@@ -10,8 +10,8 @@ from uuid import UUID
 from twisted.web.iweb import IResponse
 
 from chatfiles.errors import UpstreamFailed
-from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import JSONResponse
 from chatfiles.platform import error_texts
 from chatfiles.platform.forwarding.gateway import discard, way_of
 from chatfiles.platform.forwarding.relayed_error import raise_for_people

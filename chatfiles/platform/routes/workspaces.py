@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 from chatfiles.errors import BadRequest
-from chatfiles.http.server.endpoint import JSONResponse, read_json
+from chatfiles.http.server.json_body import read_json
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import JSONResponse
 from chatfiles.model import ALL_SCOPES, ONLINE, Workspace, parse_uuid
 from chatfiles.platform import error_texts
 from chatfiles.platform.authentication import token_columns

@@ -9,9 +9,10 @@ from uuid import UUID
 
 from twisted.web.iweb import IResponse
 
-from chatfiles.http.server.endpoint import JSONResponse, read_json
+from chatfiles.http.server.json_body import read_json
 from chatfiles.http.server.json_text import json_text
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import JSONResponse
 from chatfiles.platform.forwarding.requests import OperationRequest, UploadRequest
 from chatfiles.platform.forwarding.response import relay_body, write_form_headers
 from chatfiles.platform.forwarding.response_form import ResponseForm

@@ -8,8 +8,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import JSONResponse
 from chatfiles.http.server.router import Route, Router
 from chatfiles.http.server.site import Site
 from chatfiles.runtime.metrics.cells import Cells

@@ -13,8 +13,9 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred
 
 from chatfiles.errors import Unavailable
-from chatfiles.http.server.endpoint import read_json, require_chunks
+from chatfiles.http.server.json_body import read_json
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import require_chunks
 from chatfiles.rules.archive_request import (
     ArchiveFormat,
     ArchiveRequest,

@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 from chatfiles.errors import PreconditionFailed
-from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import JSONResponse
 from chatfiles.model import FileFacts
 from chatfiles.rules import conditional_requests
 from chatfiles.rules.bearer import bearer

@@ -15,8 +15,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from chatfiles.errors import Unavailable
-from chatfiles.http.server.endpoint import JSONResponse, require_chunks
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import JSONResponse, require_chunks
 from chatfiles.rules.accept import JSON, NDJSON
 from chatfiles.rules.bearer import bearer
 from chatfiles.rules.entries import shown

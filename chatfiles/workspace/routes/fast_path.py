@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from chatfiles.errors import ChatfilesError
-from chatfiles.http.server.endpoint import reason_phrase
 from chatfiles.http.server.fast_path import FastRequest
+from chatfiles.http.server.responses import reason_phrase
 from chatfiles.model import FileFacts
 from chatfiles.posix.openat2 import WouldWait
 from chatfiles.rules import conditional_requests, file_headers

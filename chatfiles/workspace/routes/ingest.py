@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import JSONResponse
 from chatfiles.rules.upload_head import check_upload_head
 from chatfiles.runtime.threads import Threads
 from chatfiles.streams.body_sink import SinkFeeder, sink_budget

@@ -12,8 +12,8 @@ from functools import partial
 from twisted.internet.task import deferLater
 
 from chatfiles.errors import PreconditionFailed, RangeNotSatisfiable
-from chatfiles.http.server.endpoint import Fields, JSONResponse, error_response
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import Fields, JSONResponse, error_response
 from chatfiles.rules import conditional_requests, file_headers
 from chatfiles.rules.bearer import bearer
 from chatfiles.rules.conditional_requests import Decision

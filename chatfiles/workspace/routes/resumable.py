@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from chatfiles.errors import ChatfilesError, Conflict
-from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import JSONResponse
 from chatfiles.http.server.tus import describe_service, prepare_tus, require_tus, write_empty
 from chatfiles.rules.conditional_requests import WriteConditions
 from chatfiles.rules.digest_fields import REPR_DIGEST, repr_digest

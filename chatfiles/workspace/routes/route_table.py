@@ -14,9 +14,9 @@ from functools import partial
 from twisted.internet import defer
 
 from chatfiles.errors import Unavailable
-from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.probes import health, ready
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import JSONResponse
 from chatfiles.http.server.router import Route, Router
 from chatfiles.rules.bearer import bearer
 from chatfiles.rules.writable_prefixes import not_writable

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import partial
 
-from chatfiles.http.server.endpoint import JSONResponse, read_json
+from chatfiles.http.server.json_body import read_json
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import JSONResponse
 from chatfiles.rules.conditional_requests import WriteConditions
 from chatfiles.rules.digest_fields import REPR_DIGEST, repr_digest
 from chatfiles.rules.entries import format_time, ref_of

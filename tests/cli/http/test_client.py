@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles import __version__
-from chatfiles.cli.errors import CliError, Exit, printable
+from chatfiles.cli.errors import CliError, printable
+from chatfiles.cli.exit_status import Exit
 from chatfiles.cli.http.error_responses import exit_status
 from chatfiles.cli.transfers.download import download_route
 from chatfiles.client.core.errors import refused_class

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatfiles.cli.errors import CliError, Exit
+from chatfiles.cli.errors import CliError
+from chatfiles.cli.exit_status import Exit
 from chatfiles.cli.http.multipart_form import Form, Wait
 from chatfiles.cli.transfers import input_file
 from chatfiles.client.core.form import new_boundary

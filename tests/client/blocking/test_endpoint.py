@@ -8,7 +8,8 @@ import os
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatfiles.cli.errors import CliError, Exit
+from chatfiles.cli.errors import CliError
+from chatfiles.cli.exit_status import Exit
 from chatfiles.cli.http.client import Client
 from chatfiles.client.blocking.endpoint import Endpoint
 from chatfiles.testing import ScriptedServer, ServerConnection, respond

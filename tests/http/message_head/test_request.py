@@ -21,8 +21,8 @@ from chatfiles.errors import (
 )
 from chatfiles.http.message_head import request as request_head
 from chatfiles.http.message_head.rules import MAX_HEADER_LINES
-from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import JSONResponse
 from tests.support.memory_client import CHUNKED, Caller, Echo, chunked, get, post, tree
 from tests.support.resources import Endpoint
 

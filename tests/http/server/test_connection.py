@@ -8,9 +8,9 @@ from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from chatfiles.http.server import connection, lingering_close
-from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.lingering_close import LINGER_BYTES, LINGER_SECONDS
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import JSONResponse
 from chatfiles.streams.stall_timeout import PROXY_STALL_FACTOR, unsent
 from tests.support.loopback import Loopback, more_than, until
 from tests.support.memory_client import HEADER_TIMEOUT, IDLE_TIMEOUT, Caller, Echo, Held, get, post

@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from chatfiles.http.server.connection import EAGER_BYTES
 from chatfiles.http.server.disconnect import CHECK_INTERVAL
-from chatfiles.http.server.endpoint import JSONResponse
+from chatfiles.http.server.responses import JSONResponse
 from chatfiles.streams.outcome import ClientLeft
 from chatfiles.streams.peer_state import PeerState, peer_state, unread
 from tests.http.server.test_request_body import Receiver

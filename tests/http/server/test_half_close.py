@@ -11,8 +11,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from chatfiles.http.server.disconnect import CHECK_INTERVAL
-from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import JSONResponse
 from chatfiles.streams.stall_timeout import unsent
 from tests.support.loopback import Loopback, more_than, until
 from tests.support.memory_client import Held, parse

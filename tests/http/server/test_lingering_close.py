@@ -9,9 +9,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.lingering_close import LINGER_BYTES, LINGER_SECONDS
 from chatfiles.http.server.request import KEEP_ALIVE_DRAIN
+from chatfiles.http.server.responses import JSONResponse
 from chatfiles.streams.peer_state import PeerState, peer_state
 from chatfiles.streams.stall_timeout import acknowledged, unsent
 from tests.support.loopback import Loopback, more_than, reset_on_close, until

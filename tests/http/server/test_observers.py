@@ -11,13 +11,13 @@ from twisted.web.resource import Resource
 
 from chatfiles.errors import Forbidden
 from chatfiles.http.server.access_log import AccessLog
-from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.observers import RequestRefused, TransferEnded
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import JSONResponse
 from chatfiles.streams.body_relay import UpstreamInterrupted
 from chatfiles.streams.file_source import FileChanged
 from chatfiles.streams.outcome import Outcome
-from tests.http.server.test_endpoint import always, probes
+from tests.http.server.test_responses import always, probes
 from tests.support.memory_client import IDLE_TIMEOUT, Caller, Held, Wire, get, post, tree
 
 Event = TransferEnded | RequestRefused

@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from chatfiles.http.server.connection import REQUESTS_PER_TURN
-from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import JSONResponse
 from tests.support.loopback import Loopback, until
 from tests.support.memory_client import Caller, Held, get, tree
 from tests.support.resources import Branch, Endpoint

@@ -15,8 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from chatfiles.errors import RequestTimeout, TooLarge
 from chatfiles.http.chunked import MANY_CHUNKS
-from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request_body import LARGE_READ, RequestBody
+from chatfiles.http.server.responses import JSONResponse
 from chatfiles.streams.outcome import ClientLeft
 from chatfiles.streams.transports import SMALL_READ, TINY_READ
 from tests.support.garbage import no_garbage

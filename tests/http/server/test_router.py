@@ -14,8 +14,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site as StockSite
 
 from chatfiles.errors import Forbidden, Unavailable
-from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import JSONResponse
 from chatfiles.http.server.router import ANY, Route, Router
 from tests.support.memory_client import Caller, Received, get
 

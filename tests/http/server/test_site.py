@@ -16,9 +16,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.errors import Forbidden
 from chatfiles.http.server import site
-from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.lingering_close import LINGER_SECONDS
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import JSONResponse
 from chatfiles.http.server.site import Site
 from tests.http.server.test_request_body import Receiver
 from tests.support.memory_client import CHUNKED, Caller, Echo, Held, Wire, get, post, tree

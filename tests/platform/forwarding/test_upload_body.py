@@ -13,9 +13,9 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface.verify import verifyObject
 
 from chatfiles.errors import BadRequest, TooLarge, UpstreamTimeout
-from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request import Request
 from chatfiles.http.server.request_body import BodyReceiver
+from chatfiles.http.server.responses import JSONResponse
 from chatfiles.platform.forwarding import upload_body
 from chatfiles.platform.forwarding.upload_body import UploadBody
 from chatfiles.platform.upstream.request import IWatchfulBody

@@ -14,8 +14,8 @@ from uuid import UUID
 
 from chatfiles.errors import RegistryUnavailable
 from chatfiles.model import Scope, Token, token_hash
-from chatfiles.platform.links import Links
 from chatfiles.platform.routes.context import UploadLimits
+from chatfiles.platform.signed_links import Links
 from chatfiles.rules.signed_links import LinkOperation, SignedLink
 from tests.contract.registry_case import FIRST, SECOND, UNKNOWN, begun
 from tests.platform.memory_platform import ADMIN, START, MemoryPlatformCase

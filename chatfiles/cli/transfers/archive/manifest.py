@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from chatfiles.cli.errors import CliError, Exit, untrusted
+from chatfiles.cli.errors import CliError, untrusted
+from chatfiles.cli.exit_status import Exit
 from chatfiles.client.local.archive_manifest import tar_member, zip_member
 
 __all__ = ["Manifest", "checked_manifest", "read_manifest"]

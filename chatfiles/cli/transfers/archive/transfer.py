@@ -16,7 +16,8 @@ from typing import TypeVar
 
 import click
 
-from chatfiles.cli.errors import CliError, Exit, printable
+from chatfiles.cli.errors import CliError, printable
+from chatfiles.cli.exit_status import Exit
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.terminal.progress_bar import ProgressBar, format_size
 from chatfiles.cli.transfers.archive.manifest import Manifest, read_manifest

@@ -9,7 +9,8 @@ import os
 import stat
 from dataclasses import replace
 
-from chatfiles.cli.errors import CliError, Exit, local_error, untrusted
+from chatfiles.cli.errors import CliError, local_error, untrusted
+from chatfiles.cli.exit_status import Exit
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.listing.entry import visible
 from chatfiles.cli.listing.requests import look_at

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from chatfiles.cli.errors import CliError, Exit, local_error, untrusted
+from chatfiles.cli.errors import CliError, local_error, untrusted
+from chatfiles.cli.exit_status import Exit
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.http.error_responses import concerns_one_file
 from chatfiles.cli.listing.entry import Entry, visible

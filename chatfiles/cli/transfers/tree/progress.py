@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import threading
 
-from chatfiles.cli.errors import CliError, Exit
+from chatfiles.cli.errors import CliError
+from chatfiles.cli.exit_status import Exit
 from chatfiles.cli.terminal.progress_bar import ProgressBar
 
 __all__ = ["FileProgress", "Stop", "Stopped", "TreeProgress", "Unseen"]

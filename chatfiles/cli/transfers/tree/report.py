@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import click
 
-from chatfiles.cli.errors import CliError, Exit, printable
+from chatfiles.cli.errors import CliError, printable
+from chatfiles.cli.exit_status import Exit
 
 __all__ = ["Report"]
 

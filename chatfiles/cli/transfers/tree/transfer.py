@@ -13,7 +13,8 @@ from queue import SimpleQueue
 
 import click
 
-from chatfiles.cli.errors import CliError, Exit, printable
+from chatfiles.cli.errors import CliError, printable
+from chatfiles.cli.exit_status import Exit
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.http.error_responses import concerns_one_file
 from chatfiles.cli.interruptible import next_item

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatfiles.cli.errors import CliError, Exit
+from chatfiles.cli.errors import CliError
+from chatfiles.cli.exit_status import Exit
 from chatfiles.cli.terminal.progress_bar import ProgressBar
 from chatfiles.cli.transfers.tree.progress import FileProgress, Stop, Stopped, TreeProgress
 

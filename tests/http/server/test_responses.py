@@ -18,9 +18,10 @@ from chatfiles.errors import (
     Unauthorized,
     Unavailable,
 )
-from chatfiles.http.server.endpoint import MAX_JSON_BYTES, JSONResponse, error_response, read_json
+from chatfiles.http.server.json_body import MAX_JSON_BYTES, read_json
 from chatfiles.http.server.probes import health, ready
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.responses import JSONResponse, error_response
 from chatfiles.http.server.router import Route, Router
 from tests.support.memory_client import (
     CHUNKED,
