@@ -42,7 +42,8 @@ run_pip() {
     failed=$(
         {
             { PIP_USER=0 "$VENV/bin/python" -m pip "$@" </dev/null 3>&- || echo failed >&3; } |
-                sed -n -e 's/^ *Collecting \([A-Za-z0-9._-]*\).*/  getting \1/p' \
+                sed -n -e '/ finished with status /d' \
+                    -e 's/^ *Collecting \([A-Za-z0-9._-]*\).*/  getting \1/p' \
                     -e 's/^ *Installing build dependencies.*/  getting what builds the package/p' \
                     -e 's/^ *Installing collected packages.*/  installing all of it/p' >&2
         } 3>&1

@@ -211,21 +211,24 @@ class TLSTests(TestCase):
         """A certificate of an unknown authority, or for another host, is refused."""
         self.authority.write(os.path.join(self.directory, "ca"))
         ca = os.path.join(self.directory, "ca.pem")
-        for names, trusted, fits in (
-            (["127.0.0.1"], Path(ca), True),
-            (["127.0.0.1"], None, False),
-            (["127.0.0.2", "localhost"], Path(ca), False),
-            ([], Path(ca), False),
+        for names, trusted, why in (
+            (["127.0.0.1"], Path(ca), ""),
+            (["127.0.0.1"], None, "get local issuer certificate; give the file of its authority"),
+            (["127.0.0.2", "localhost"], Path(ca), "not valid for '127.0.0.1'."),
+            ([], Path(ca), "not valid for '127.0.0.1'."),
         ):
             url = self.serve(*names)
             blocking = Client(url, TOKEN, workspace=WORKSPACE, ca=trusted)
             later = AsyncClient(url, TOKEN, workspace=WORKSPACE, ca=trusted, reactor=reactor)
-            if fits:
+            if not why:
                 self.assertEqual((blocking.read(F), await later.read(F)), (b"ok", b"ok"))
             else:
-                self.assertRaises(Unreachable, blocking.read, F)
-                with self.assertRaises(Unreachable):
+                refused = self.assertRaises(Unreachable, blocking.read, F)
+                self.assertIn(f"the certificate of {url} is not trusted: ", str(refused))
+                self.assertIn(why, str(refused))
+                with self.assertRaises(Unreachable) as later_refused:
                     await later.read(F)
+                self.assertIn("or set CHATFILES_CA", str(later_refused.exception))
             blocking.close()
             await later.close()
 

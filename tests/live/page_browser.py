@@ -59,7 +59,8 @@ class PageBrowser(Browser):
             )
         except AssertionError as error:
             text = self.run("return location.hash + ' ' + document.body.innerText")
-            raise AssertionError(f"{error}; the page says: {text}") from None
+            logged = "\n".join(self.console())
+            raise AssertionError(f"{error}; the page says: {text}\n{logged}") from None
         if len(found) != 1:
             raise AssertionError(f"{len(found)} times {role} {name!r}")
         return found[0]

@@ -154,6 +154,9 @@ class DemoTests(SynchronousTestCase):
         back = re.sub("/workspace/[^/]*$", path, get)
         self.assertEqual(self.paste(f"{back} -o -"), b"Hello from this side.\n")
 
+        [python] = re.findall(r"^  (.* -c .*)$", text, re.MULTILINE)
+        self.assertIn(b"'hello.txt', 'random.bin'", self.paste(python))
+
         process.send_signal(signal.SIGINT)
         rest, errors = process.communicate(timeout=PATIENCE)
         self.assertEqual((process.returncode, rest), (0, ""), errors)

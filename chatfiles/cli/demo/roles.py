@@ -10,6 +10,7 @@ import shlex
 import shutil
 import socket
 import sys
+import sysconfig
 import time
 from urllib.request import getproxies
 
@@ -200,6 +201,10 @@ Make a link to a file, which opens in any browser without a token, for an hour:
 
   {self._link(self.names[0])}
 
+List the files in Python, where Client also downloads and uploads them:
+
+  {self._python()}
+
 Files: {", ".join(printable(f"/workspace/{name}") for name in self.names)}{more}
 
 Press Ctrl-C to stop; everything the demo made is removed then."""
@@ -221,6 +226,19 @@ Press Ctrl-C to stop; everything the demo made is removed then."""
         command = self._command("put", "--name", "note.txt", "-", NAME)
         return f"echo 'Hello from this side.' | {command}"
 
+    def _python(self) -> str:
+        program = (
+            "from chatfiles.client import Client; "
+            "print([entry.name for entry in Client.from_environment().list('/workspace')])"
+        )
+        where = {
+            "CHATFILES_PLATFORM": self.platform,
+            "CHATFILES_TOKEN_FILE": self._token_file,
+            "CHATFILES_WORKSPACE": self.workspace_id,
+        }
+        variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in where.items())
+        return f"{variables} {_own_python()} -c {shlex.quote(program)}"
+
     def _command(self, name: str, *more: str) -> str:
         where = ("--platform", self.platform, "--token-file", self._token_file)
         return f"{_own_command()} {shlex.join((name, *where, *more))}"
@@ -230,12 +248,19 @@ def _own_command() -> str:
     """:return: the shell words that run this program from any directory."""
     ours = os.path.abspath(sys.argv[0])
     if os.path.basename(ours) != "chatfiles" or not os.path.isfile(ours):
-        package = os.path.dirname(os.path.dirname(os.path.abspath(chatfiles.__file__)))
-        return f"PYTHONPATH={shlex.quote(package)} {shlex.quote(sys.executable)} -m chatfiles.cli"
+        return f"{_own_python()} -m chatfiles.cli"
     found = shutil.which("chatfiles")
     if found is not None and os.path.samefile(found, ours):
         return "chatfiles"
     return shlex.quote(ours)
+
+
+def _own_python() -> str:
+    """:return: the shell words that run a Python which finds this package from any directory."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(chatfiles.__file__)))
+    python = shlex.quote(sys.executable)
+    installed = package in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
+    return python if installed else f"PYTHONPATH={shlex.quote(package)} {python}"
 
 
 def _write_secret(path: str, text: str) -> None:

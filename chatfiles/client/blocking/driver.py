@@ -23,6 +23,7 @@ from chatfiles.client.blocking.connection import Connection, ResponseBegun
 from chatfiles.client.blocking.endpoint import Endpoint, UnusableProxy
 from chatfiles.client.blocking.response import BlockingResponse
 from chatfiles.client.core.errors import BadAnswer, ClientError, Unreachable
+from chatfiles.client.core.settings import CA_HINT
 from chatfiles.client.core.steps import (
     Body,
     Emit,
@@ -47,6 +48,9 @@ EXPECT_CONTINUE_FROM = 1024 * 1024
 CONTINUE_TIMEOUT = 1.0
 #: The most idle connections.
 KEPT = 8
+#: The errors of OpenSSL about a certificate that no known authority has signed: it is signed by
+#: itself, or its issuer is missing (openssl-verification-options(1)).
+_UNKNOWN_AUTHORITY = frozenset({18, 19, 20, 21})
 
 
 class Driver:
@@ -287,12 +291,12 @@ class Driver:
             return connection
         except UnusableProxy as error:
             raise Unreachable(f"the environment names {error}") from error
-        except ValueError as error:  # the host name is not valid
-            raise Unreachable(f"{self._base_url} cannot be reached: {error}") from error
         except h11.RemoteProtocolError as error:
             raise self._not_http(error) from error
-        except OSError as error:
+        except OSError as error:  # also about a certificate, which is a ValueError too
             raise self._unreachable(error) from error
+        except ValueError as error:  # the host name is not valid
+            raise Unreachable(f"{self._base_url} cannot be reached: {error}") from error
 
     def _take_kept(self) -> Connection | None:
         """:return: a connection that is kept for another request, if there is one."""
@@ -321,9 +325,9 @@ class Driver:
 
     def _unreachable(self, error: OSError, *, connected: bool = False) -> Unreachable:
         if isinstance(error, ssl.SSLCertVerificationError):
-            return Unreachable(
-                f"the certificate of {self._base_url} is not trusted: {error.verify_message}"
-            )
+            text = f"the certificate of {self._base_url} is not trusted: {error.verify_message}"
+            hint = f"; {CA_HINT}" if error.verify_code in _UNKNOWN_AUTHORITY else ""
+            return Unreachable(text + hint)
         why = error.strerror or str(error)
         if isinstance(error, TimeoutError):
             why = "no response in time"

@@ -12,7 +12,10 @@ from uuid import UUID
 from chatfiles.client.core.names import read_token, workspace_id
 from chatfiles.rules.urls import parse_base_url
 
-__all__ = ["Settings"]
+__all__ = ["CA_HINT", "Settings"]
+
+#: What to do about a certificate of an authority that this machine does not know.
+CA_HINT = "give the file of its authority as ca, or set CHATFILES_CA"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ The client for programs that run Twisted's reactor.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from pathlib import Path
@@ -45,6 +46,7 @@ class AsyncClient:
         token is passed to it.  *ca* and *connect_timeout* have no effect then.
     :raise ValueError: a parameter is not valid; the text does not contain the token.
     :raise OSError: a file cannot be read.
+    :raise RuntimeError: asyncio runs here, and the reactor does not.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class AsyncClient:
             base_url, token, workspace, ca, connect_timeout, idle_timeout, retries
         )
         if reactor is None:
-            from twisted.internet import reactor  # noqa: PLC0415, TID251 - of the process
+            reactor = _reactor_of_process()
         self._context = Context(settings.base_url, settings.workspace, settings.retries)
         self._driver = Driver(reactor, settings, agent)
 
@@ -254,3 +256,23 @@ class AsyncClient:
         await self._driver.run(
             writes.move(self._context, source, target, overwrite=overwrite, if_match=if_match)
         )
+
+
+def _reactor_of_process() -> Any:
+    """:raise RuntimeError: asyncio runs here, and the reactor does not: nothing would happen."""
+    from twisted.internet import reactor  # noqa: PLC0415, TID251 - of the process
+
+    if not getattr(reactor, "running", True) and _asyncio_runs():
+        raise RuntimeError(
+            "AsyncClient needs Twisted's reactor, which does not run here: with asyncio, use Client"
+            " in threads (asyncio.to_thread), or run Twisted's AsyncioSelectorReactor"
+        )
+    return reactor
+
+
+def _asyncio_runs() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

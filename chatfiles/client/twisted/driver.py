@@ -32,7 +32,7 @@ from twisted.web.iweb import IAgent
 
 from chatfiles import __version__
 from chatfiles.client.core.errors import BadAnswer, ClientError, Incomplete, Unreachable
-from chatfiles.client.core.settings import Settings
+from chatfiles.client.core.settings import CA_HINT, Settings
 from chatfiles.client.core.steps import (
     Body,
     Emit,
@@ -268,7 +268,7 @@ class Driver:
         if isinstance(cause, ClientError) or not (timer.expired or isinstance(error, _NETWORK)):
             return cause or error
         if isinstance(cause, SSL.Error):
-            return self._unreachable("TLS failed, or the certificate is not trusted")
+            return self._unreachable(f"TLS failed, or the certificate is not trusted; {CA_HINT}")
         why = "no response in time" if timer.expired else cause
         return self._unreachable(why, transient=True, connected=exchange.was_connected)
 

@@ -456,6 +456,12 @@ class PrintedTests(SynchronousTestCase):
         words = shlex.split(self.line("/s", "curl ", [name]))
         self.assertTrue(words[-1].endswith("?path=/workspace/it%27s%20%24%28here%29.txt"))
 
+    def test_python(self) -> None:
+        """The line for Python names the file of the token, and does not contain the token."""
+        words = shlex.split(self.line("/tmp/a b", "from_environment", ["x"]))
+        self.assertEqual(words[1], "CHATFILES_TOKEN_FILE=/tmp/a b/token")
+        self.assertEqual(words[-3:-1], [sys.executable, "-c"])
+
     def test_proxy(self) -> None:
         """
         The ``curl`` command has ``--noproxy`` if curl uses a proxy for the loopback address

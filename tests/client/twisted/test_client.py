@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import deferLater
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from chatfiles.client import AsyncClient
 from tests.contract.client_cancellation import FILE, CancellationCase, endless
@@ -108,3 +109,19 @@ class CancellationTests(TwistedCase, CancellationCase, TestCase):
             with self.assertRaises(RuntimeError):
                 await transfer
         self.check()
+
+
+class AsyncioTests(SynchronousTestCase):
+    """A program that runs asyncio, and not the reactor."""
+
+    def test_refused(self) -> None:
+        """The client says at once why it cannot work there; it can with a reactor that is given."""
+
+        async def make(**options: Any) -> None:
+            AsyncClient("http://h", TOKEN, workspace=WORKSPACE, **options)
+
+        self.patch(reactor, "running", False)
+        error = self.assertRaises(RuntimeError, asyncio.run, make())
+        self.assertIn("asyncio.to_thread", str(error))
+        asyncio.run(make(reactor=reactor))
+        AsyncClient("http://h", TOKEN, workspace=WORKSPACE)  # before the reactor runs
