@@ -80,14 +80,23 @@ def parse(output: str) -> Load:
     )
 
 
-def run(target: Target, connections: int, seconds: float, files: int = 0) -> Load:
+def run(
+    target: Target, connections: int, seconds: float, files: int = 0, pause: int | None = None
+) -> Load:
     """
     Run wrk with one thread.
 
+    :param pause: milliseconds, on average, that a connection waits before its next request;
+        ``None`` for none.
     :raise Failed: wrk or a request failed.
     """
+    paced = {} if pause is None else {"WRK_PAUSE": str(pause)}
     done = subprocess.run(
-        command(target, connections, seconds, files), capture_output=True, text=True, check=False
+        command(target, connections, seconds, files),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **paced},
     )
     if done.returncode:
         raise Failed(f"wrk ended with {done.returncode}: {done.stderr or done.stdout}")

@@ -14,6 +14,12 @@ function init(args)
    end
 end
 
+-- Milliseconds between the response and the next request of a connection, on average.
+local pause = tonumber(os.getenv("WRK_PAUSE"))
+if pause then
+   function delay() return math.random(0, 2 * pause) end
+end
+
 function done(summary, latency, requests)
    local errors = summary.errors
    io.write(string.format(

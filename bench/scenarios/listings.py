@@ -29,6 +29,8 @@ NAMES, _STEP = 1_000_000, 7919
 _DIRECTORY = "names"
 #: Clients that download small files beside the listings.
 _DOWNLOADS = 64
+#: Milliseconds that each of them waits before the next request, so that the roles are half idle.
+_PAUSE = 100
 #: Pages that are followed: the names that chatfiles reads at once are enough for 32.
 _FOLLOWED = 64
 #: Seconds without a change: more than the two after which chatfiles keeps names.
@@ -181,23 +183,55 @@ def _beside_changes(system: System, seconds: float) -> Measured:
     return _added_p99(system, seconds, pages())
 
 
-def _added_p99(system: System, seconds: float, pages: Iterator[float]) -> Measured:
-    ended = threading.Event()
+def _first(system: System, *, changed: bool) -> Iterator[None]:
+    """Ask for the first page whenever the next one is wanted."""
+    target = _listings(system).target(_PAGE)
+    while True:
+        if changed:
+            _change(system)
+        _fetch(target)
+        yield
+
+
+def _paced(system: System, seconds: float) -> Measured:
+    """
+    Measure the delay of clients that leave the roles half idle.  They do not compete with the
+    listing for the processor, as those of `_beside` do.
+    """
+    _settle(system)
+    return _added_p99(system, seconds, _first(system, changed=False), _PAUSE)
+
+
+def _paced_changes(system: System, seconds: float) -> Measured:
+    """As `_paced`, while the directory changes before each page."""
+    return _added_p99(system, seconds, _first(system, changed=True), _PAUSE)
+
+
+def _added_p99(
+    system: System, seconds: float, pages: Iterator[object], pause: int | None = None
+) -> Measured:
+    ended, count = threading.Event(), 0
 
     def list_pages() -> None:
+        nonlocal count
         while not ended.is_set():
             next(pages)
+            count += 1
 
-    alone = load.run(system.file("1k"), _DOWNLOADS, seconds)
+    def small() -> load.Load:
+        return load.run(system.file("1k"), _DOWNLOADS, seconds, pause=pause)
+
+    alone = small()
     listing = threading.Thread(target=list_pages)
     listing.start()
     try:
-        found = load.run(system.file("1k"), _DOWNLOADS, seconds)
+        found = small()
     finally:
         ended.set()
         listing.join()
     more = {"p99 ms": found.p99, "p99 ms alone": alone.p99, "p50 ms": found.p50}
-    return Measured(found.p99 - alone.p99, found.requests, {**more, "p50 ms alone": alone.p50})
+    more |= {"p50 ms alone": alone.p50, "pages": count, "requests/s": found.rate}
+    return Measured(found.p99 - alone.p99, found.requests, more)
 
 
 def _offered(system: System) -> bool:
@@ -262,6 +296,28 @@ SCENARIOS = (
         "ms",
         None,
         _beside_changes,
+        _offered,
+        needs_wrk=True,
+        lower_is_better=True,
+    ),
+    Scenario(
+        "listing",
+        "paced",
+        f"the same for {_DOWNLOADS} clients with {_PAUSE} ms between two requests, and first pages",
+        "ms",
+        None,
+        _paced,
+        _offered,
+        needs_wrk=True,
+        lower_is_better=True,
+    ),
+    Scenario(
+        "listing",
+        "paced-changes",
+        "the same while the directory changes before each page",
+        "ms",
+        None,
+        _paced_changes,
         _offered,
         needs_wrk=True,
         lower_is_better=True,

@@ -65,6 +65,11 @@ class ChunkedDecoder:
         self._line = bytearray()  # the part of an incomplete line that has arrived
         self._trailer_bytes = 0
 
+    @property
+    def left(self) -> int:
+        """Bytes of the current chunk that have not been read; 0 if none is begun."""
+        return self._left if self._waits_for == _DATA else 0
+
     def feed(self, data: bytes) -> bytes:
         """
         :param data: the next bytes received: any number of chunks, or a part of one.

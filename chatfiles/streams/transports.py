@@ -5,6 +5,7 @@ Properties of the sockets below Twisted's connections.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.tcp import Connection
@@ -108,28 +109,26 @@ def hand_over(transport: Any, protocol: Any) -> None:
     protocol.makeConnection(transport)
 
 
-def send_now(transport: Any, data: bytes, more: bytes | bytearray = b"") -> None:
+def send_now(transport: Any, *pieces: bytes | bytearray) -> None:
     """
     Send bytes before this returns, as far as the socket takes them.  ``transport.write`` would wait
-    for the reactor, which has to ask the kernel first whether the socket can take them.
+    for the reactor, which has to ask the kernel first whether the socket can take them, and would
+    copy them.
 
     :param transport: a connection.
-    :param data: is sent behind everything that was written before.
-    :param more: is sent behind *data*.
+    :param pieces: are sent in order, behind everything that was written before.
     """
-    if len(more) <= _JOINED:
-        data, more = data + more, b""
-    plain = isinstance(transport, Connection) and not getattr(transport, "TLS", False)
-    if plain and not (transport.dataBuffer or transport._tempDataBuffer):
-        try:
+    if len(pieces) > 1 and sum(map(len, pieces[1:])) <= _JOINED:
+        pieces = (b"".join(pieces),)
+    sent = 0
+    if is_plain(transport) and not unsent_here(transport):
+        with suppress(OSError):  # the socket is full, or the transport will notice that it is gone
             socket = transport.socket
-            sent = socket.sendmsg((data, more)) if more else socket.send(data)
-        except OSError:  # the socket is full, or the transport will notice that it is gone
-            sent = 0
-        if sent == len(data) + len(more):
-            return
-        data, more = (data + more)[sent:], b""
-    transport.write(data + more)
+            sent = socket.sendmsg(pieces) if len(pieces) > 1 else socket.send(pieces[0])
+    for piece in pieces:
+        if sent < len(piece):
+            transport.write(bytes(memoryview(piece)[sent:]) if sent else bytes(piece))
+        sent = max(0, sent - len(piece))
 
 
 def _below(transport: Any) -> Any:

@@ -213,6 +213,14 @@ class DecoderTests(SynchronousTestCase):
             pieces = [(prefix + raw)[at : at + size] for at in range(0, len(prefix + raw), size)]
             self.assertEqual(verdict(pieces), whole)
 
+    def test_left(self) -> None:
+        """It is known how much of a chunk is missing, and nothing between chunks."""
+        decoder, left = ChunkedDecoder(), []
+        for data in (b"", b"5", b"\r\n", b"ab", b"cde", b"\r", b"\n", b"3\r\nabc\r\n2\r\nx", b"x"):
+            decoder.feed(data)
+            left.append(decoder.left)
+        self.assertEqual(left, [0, 0, 5, 3, 0, 0, 0, 1, 0])
+
 
 def verdict(reads: Sequence[bytes]) -> object:
     """:return: for *reads*, the body and the bytes after it, "incomplete" or "malformed"."""

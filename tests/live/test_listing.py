@@ -323,7 +323,7 @@ class ChangingListingTests(_ListingCase):
         changing = threading.Thread(target=change)
         changing.start()
         try:
-            seen, pages = self.walk_pages("/workspace/large", STABLE // 9)
+            seen, pages = self.walk_pages("/workspace/large", min(10_000, STABLE // 9))
         finally:
             ended.set()
             changing.join()

@@ -118,6 +118,16 @@ class SendNowTests(SynchronousTestCase):
         send_now(transport, b"head", large)
         self.assertEqual(transport.value(), whole)
 
+    def test_several_pieces(self) -> None:
+        """Several pieces keep their order, wherever the socket stops."""
+        large = b"x" * (transports._JOINED + 1)
+        whole = b"5\r\n" + large + b"\r\n"
+        for taken in (0, 1, 3, 4, len(whole) - 2, len(whole) - 1, len(whole)):
+            connection = self.connection(taken)
+            send_now(connection, b"5\r\n", large, b"\r\n")
+            self.assertEqual(connection.socket.sent, whole[:taken])
+            self.assertEqual(self.waiting(connection), whole[taken:])
+
     def test_closed(self) -> None:
         """A connection that is gone ignores the bytes, like ``write``."""
         connection = self.connection(OSError(9, "bad descriptor"))

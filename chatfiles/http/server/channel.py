@@ -88,13 +88,12 @@ class Channel(Protocol):
         self.delivery.written += sum(map(len, pieces))
         self._transport.writeSequence(pieces)
 
-    def send_now(self, data: bytes, more: bytes | bytearray = b"") -> None:
+    def send_now(self, *pieces: bytes | bytearray) -> None:
         """
-        :param data: bytes to send, as far as possible before this returns.
-        :param more: bytes to send behind them.
+        :param pieces: bytes to send in order, as far as possible before this returns.
         """
-        self.delivery.written += len(data) + len(more)
-        send_now(self._transport, data, more)
+        self.delivery.written += sum(map(len, pieces))
+        send_now(self._transport, *pieces)
 
     def sent_directly(self, count: int) -> None:
         """:param count: so many bytes were passed to the socket, without the transport."""

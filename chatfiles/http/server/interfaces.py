@@ -131,8 +131,8 @@ class FastConnection(Protocol):
     def site(self) -> FastSite:
         """The site that serves the request."""
 
-    def send_now(self, data: bytes, more: bytes | bytearray, /) -> None:
-        """Send *data* and *more*, as far as possible before this returns."""
+    def send_now(self, *pieces: bytes | bytearray) -> None:
+        """Send *pieces*, as far as possible before this returns."""
 
     def requestDone(self, request: Any, /) -> None:
         """The response is complete."""
@@ -170,6 +170,9 @@ class RequestConnection(BodyConnection, Protocol):
 
     def response_before_body(self) -> None:
         """The response is complete before the body of the request."""
+
+    def send_now(self, *pieces: bytes | bytearray) -> None:
+        """Send *pieces*, as far as possible before this returns."""
 
     def write(self, data: bytes, /) -> None:
         """Send *data*."""

@@ -31,6 +31,8 @@ __all__ = ["KEEP_ALIVE_DRAIN", "Request"]
 
 #: If at most this many bytes of a body are unread, they are discarded, and the connection persists.
 KEEP_ALIVE_DRAIN = 64 * 1024
+#: A part of a body that has so many bytes is passed to the socket without a copy.
+SENT_AT_ONCE = 16 * 1024
 
 
 class Request(server.Request):
@@ -253,7 +255,9 @@ class Request(server.Request):
         if data and not self._bodiless:
             self.sentLength += len(data)
             pieces += toChunk(data) if self.chunked else (data,)
-        if pieces:
+        if pieces and len(data) >= SENT_AT_ONCE:
+            self.channel.send_now(*pieces)
+        elif pieces:
             self.channel.writeSequence(pieces)
 
     def _head(self) -> bytes:

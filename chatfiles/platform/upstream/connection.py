@@ -341,19 +341,16 @@ class WorkspaceConnection(Protocol):
     def _begin_body(self, head: ResponseHead) -> None:
         self._chunks = ChunkedDecoder() if head.chunked else None
         self.left = head.length or 0
-        # Not for chunked bodies: a large read of tiny chunks would delay other connections.
-        if self._plain and self.left > SMALL_READ:
-            self._is_large = True
-            self._budget.change(1)
+        self._expect(self.left)
         if head.chunked or len(head.rest) < self.left:
             self.pauseProducing()  # until the body is delivered
 
     def _read_body(self, data: bytes) -> None:
         response, chunks = self._response, self._chunks
         assert response is not None
-        if self._is_large:
-            self._resize_reads(self._budget.size)
         if chunks is None:
+            if self._is_large:
+                self._resize_reads(self._budget.size)
             body, rest = data[: self.left], data[self.left :]
             self.left -= len(body)
             is_complete = not self.left
@@ -362,6 +359,11 @@ class WorkspaceConnection(Protocol):
             rest, is_complete = chunks.rest, chunks.complete
             if chunks.crowded:
                 self._resize_reads(TINY_READ)
+            elif self._read_size != TINY_READ:
+                # Not beyond the chunk: a large read of tiny ones would delay other connections.
+                self._expect(chunks.left)
+                if self._is_large:
+                    self._resize_reads(max(FIRST_READ, min(chunks.left, self._budget.size)))
         if body:
             response.body_received(body)
         if is_complete and self._response is response:
@@ -424,6 +426,12 @@ class WorkspaceConnection(Protocol):
             response.body_ended(reason)
 
     # -- the size of reads
+
+    def _expect(self, left: int) -> None:
+        """:param left: so many bytes of the body, or of one chunk of it, come next."""
+        if self._plain and left > SMALL_READ and not self._is_large:
+            self._is_large = True
+            self._budget.change(1)
 
     def _stop_large_reads(self) -> None:
         if self._is_large:

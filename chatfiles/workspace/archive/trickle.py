@@ -29,7 +29,13 @@ def trickle(
     """
     kept, sent_at = b"", seconds()
     for part in parts:
-        text, now = kept + part, seconds()
+        now = seconds()
+        if len(part) > KEPT_BYTES:
+            rest, kept = kept, part[-KEPT_BYTES:]
+            yield b"".join((rest, memoryview(part)[:-KEPT_BYTES]))
+            sent_at = now
+            continue
+        text = kept + part
         count = max(0, len(text) - KEPT_BYTES)
         if not count and now - sent_at >= SILENCE:
             count = 1

@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from itertools import islice
 from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
@@ -108,11 +109,17 @@ class OpenDirectory(Descriptor):
         self.close()
 
     def names(self) -> Generator[bytes, None, None]:
+        """As `batches`, but the generator yields one name at a time."""
+        names = _each(self.batches())
+        next(names)  # as below
+        return names
+
+    def batches(self) -> Generator[list[bytes], None, None]:
         """
         Read the names, in the order of the directory, without ``.`` and ``..``.
 
-        :return: the names; some may be hidden, so `look` each one up.  Close the generator before
-            the directory, if it has not ended.
+        :return: the names, up to `BATCH` at a time; some may be hidden, so `look` each one up.
+            Close the generator before the directory, if it has not ended.
         :raise chatfiles.errors.ChatfilesError: they cannot be read.  The generator raises it, too.
         """
         path = proc_path(self.fd)  # gives bytes, and a position of its own
@@ -121,9 +128,9 @@ class OpenDirectory(Descriptor):
         except OSError as error:
             raise refusal(error) from error
         each: Iterator[Any] = map(_NAME, scan)
-        names = _names(scan, each if path is not None else map(os.fsencode, each))
-        next(names)  # from now on, closing the generator closes the scan
-        return names
+        batches = _batches(scan, each if path is not None else map(os.fsencode, each))
+        next(batches)  # from now on, closing the generator closes the scan
+        return batches
 
     def look(self, name: bytes) -> Found | None:
         """
@@ -179,14 +186,21 @@ class OpenDirectory(Descriptor):
         return self._store.open_in(self.fd, self.path.child(name))
 
 
-def _names(scan: Any, names: Iterator[bytes]) -> Generator[bytes, None, None]:
+def _each(batches: Generator[list[bytes], None, None]) -> Generator[bytes, None, None]:
+    with closing(batches):
+        yield b""
+        for batch in batches:
+            yield from batch
+
+
+def _batches(scan: Any, names: Iterator[bytes]) -> Generator[list[bytes], None, None]:
     """Take several names at once, so that the descriptor of a small directory is soon closed."""
     with scan:
-        yield b""
+        yield []
         while batch := _batch(names):
             if len(batch) < BATCH:
                 scan.close()
-            yield from batch
+            yield batch
 
 
 def _batch(names: Iterator[bytes]) -> list[bytes]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterator
-from itertools import islice, pairwise
+from contextlib import closing
+from itertools import pairwise
 
 from chatfiles.http.server.json_text import json_text
 from chatfiles.rules.entries import encode_cursor, ref_below, ref_of, shown
@@ -26,8 +27,8 @@ from chatfiles.workspace.listing.turns import Turn
 
 __all__ = ["page"]
 
-#: Names that are read between two looks at the clock.
-_CHUNK = 1024
+#: The least new names that are merged into the smallest ones.
+_MERGED = 1024
 #: Names that are sorted at once.
 _PIECE = 4096
 #: The least names that one reading of the directory keeps, so that many hidden files do not need
@@ -51,7 +52,7 @@ class _Smallest:
         self._kept: list[bytes] = []  # sorted
         self._new: list[bytes] = []
         self._limit: bytes | None = None  # of the names that are still of use, if any was dropped
-        self._merge_at = max(most // 8, _CHUNK)
+        self._merge_at = max(most // 8, _MERGED)
 
     def add(self, names: list[bytes], is_hidden: Callable[[bytes], bool]) -> None:
         """
@@ -147,15 +148,13 @@ class _Page:
 
     def _read(self, smallest: _Smallest) -> Generator[None, None, int]:
         """:return: the number of names that the directory has."""
-        names, count = self._directory.names(), 0
-        try:
-            while chunk := list(islice(names, _CHUNK)):
-                count += len(chunk)
-                smallest.add(chunk, self._directory.hides)
-                if self._turn.is_over(len(chunk)):
+        count = 0
+        with closing(self._directory.batches()) as batches:
+            for batch in batches:
+                count += len(batch)
+                smallest.add(batch, self._directory.hides)
+                if self._turn.is_over(len(batch)):
                     yield from self._suspend()
-        finally:
-            names.close()
         return count
 
     def _look(self, names: list[bytes]) -> Iterator[None]:

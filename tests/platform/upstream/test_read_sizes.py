@@ -49,6 +49,25 @@ class ReadSizeTests(UpstreamTestCase):
         self.assertEqual(self.wire.bufferSize, FIRST_READ)
         self.assertFalse(self.wire.disconnecting)
 
+    def test_large_chunks(self):
+        """Inside a large chunk reads are larger, but do not go far beyond its end."""
+        result = self.ask()
+        self.wire.send(CHUNKED)
+        collector = self.take(result)
+        for size, sent, during in (
+            (1000, 10, FIRST_READ),
+            (SMALL_READ + 1, 1, FIRST_READ),
+            (500_000, 1000, 499_000),
+            (4 * PIECE, 1000, PIECE),
+        ):
+            self.wire.send(b"%x\r\n" % size + b"x" * sent)
+            self.assertEqual(self.wire.bufferSize, during, size)
+            self.wire.send(b"x" * (size - sent) + b"\r\n")
+            self.assertEqual(self.wire.bufferSize, FIRST_READ, size)
+        self.wire.send(b"0\r\n\r\n")
+        self.assertEqual(collector.outcome, f"OK:{1000 + SMALL_READ + 1 + 500_000 + 4 * PIECE}")
+        self.assertEqual(self.agent._budget._transfers, 0)
+
     def test_crowded(self):
         """
         Many chunks of one byte reduce the read size, so that one workspace does not delay the rest.

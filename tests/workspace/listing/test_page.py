@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.errors import ReadFailed
 from chatfiles.rules.entries import decode_cursor
+from chatfiles.workspace.files import open_directory
 from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.open_directory import OpenDirectory
 from chatfiles.workspace.files.store import FileStore
@@ -150,13 +151,13 @@ class PageTests(_Case):
         """Many hidden files do not need many readings of the directory."""
         for number in range(200):
             os.link(self.top + b"/credential", self.top + b"/ws/%d" % number)
-        names, readings = OpenDirectory.names, []
+        batches, readings = OpenDirectory.batches, []
 
         def counted(directory: OpenDirectory) -> Any:
             readings.append(directory)
-            return names(directory)
+            return batches(directory)
 
-        self.patch(OpenDirectory, "names", counted)
+        self.patch(OpenDirectory, "batches", counted)
         self.assertNotIn("next", self.page(1))
         self.assertEqual(len(readings), 1)
 
@@ -178,13 +179,13 @@ class PageTests(_Case):
     def test_name_given_twice(self) -> None:
         """A name that a changing directory gives twice is one entry."""
         build(self.top, {b"ws/%d" % number: b"" for number in range(3)})
-        names = OpenDirectory.names
+        batches = OpenDirectory.batches
 
         def twice(directory: OpenDirectory) -> Any:
-            yield from names(directory)
-            yield from names(directory)
+            yield from batches(directory)
+            yield from batches(directory)
 
-        self.patch(OpenDirectory, "names", twice)
+        self.patch(OpenDirectory, "batches", twice)
         self.assertEqual([*self.pages(2)], [[b"0", b"1"], [b"2"]])
 
     def test_unreadable(self) -> None:
@@ -193,11 +194,11 @@ class PageTests(_Case):
         self.addCleanup(directory.close)
         before = open_below(self.top)
 
-        def fails(_: OpenDirectory) -> Iterator[bytes]:
-            yield b"a"
+        def fails(_: OpenDirectory) -> Iterator[list[bytes]]:
+            yield [b"a"]
             raise ReadFailed
 
-        self.patch(OpenDirectory, "names", fails)
+        self.patch(OpenDirectory, "batches", fails)
         making = page(directory, 1, None, lambda: NOW, self.known)
         self.assertRaises(ReadFailed, list, making)
         self.assertEqual(open_below(self.top), before)
@@ -205,7 +206,7 @@ class PageTests(_Case):
     def test_turns(self) -> None:
         """A large directory is read in several turns, and looked at in several."""
         build(self.top, {b"ws/%d" % number: b"" for number in range(30)})
-        self.patch(page_module, "_CHUNK", 4)
+        self.patch(open_directory, "BATCH", 4)
         self.patch(turns, "NAMES_PER_TURN", 8)
         with self.store.open_directory(virtual(b"/workspace")) as directory:
             parts = list(page(directory, 20, None, lambda: NOW, self.known))
@@ -215,7 +216,7 @@ class PageTests(_Case):
     def test_given_up(self) -> None:
         """A page that is given up in the middle leaves nothing open but the directory."""
         build(self.top, {b"ws/%d" % number: b"" for number in range(30)})
-        self.patch(page_module, "_CHUNK", 4)
+        self.patch(open_directory, "BATCH", 4)
         self.patch(turns, "NAMES_PER_TURN", 8)
         with self.store.open_directory(virtual(b"/workspace")) as directory:
             before = open_below(self.top)
@@ -233,7 +234,7 @@ class SmallestTests(SynchronousTestCase):
         self, names: list[bytes], after: bytes, most: int, at_once: int
     ) -> None:
         """The smallest names behind one, whatever their order, and in whatever pieces."""
-        self.patch(page_module, "_CHUNK", 2)
+        self.patch(page_module, "_MERGED", 2)
         self.patch(page_module, "_PIECE", 3)
         smallest = page_module._Smallest(most, after)
         for start in range(0, len(names), at_once):
@@ -288,13 +289,13 @@ class KnownNamesTests(_Case):
         self.settled = True
         self.patch(page_module, "settled_version", self.version)
         self.readings = 0
-        names = OpenDirectory.names
+        batches = OpenDirectory.batches
 
         def counted(directory: OpenDirectory) -> Any:
             self.readings += 1
-            return names(directory)
+            return batches(directory)
 
-        self.patch(OpenDirectory, "names", counted)
+        self.patch(OpenDirectory, "batches", counted)
 
     def version(self, *_: object) -> Version | None:
         """:return: as `settled_version`, but each change is certain to show."""
