@@ -14,6 +14,7 @@ from contextlib import suppress
 
 from twisted.trial.unittest import SkipTest
 
+from tests.support.network_changes import changed_network
 from tests.support.patience import PATIENCE
 
 __all__ = ["BehindNAT"]
@@ -43,7 +44,8 @@ class BehindNAT:
         # Only packets from that port find the way into the namespace.
         self._rule = ("to", self.inside, "ipproto", "tcp", "sport", str(port), "table", self._table)
         try:
-            self._make()
+            with changed_network():
+                self._make()
         except subprocess.CalledProcessError as error:
             self.close()
             raise SkipTest(f"no network namespace: {error.stderr.decode().strip()}") from None
@@ -87,14 +89,15 @@ class BehindNAT:
 
     def close(self) -> None:
         """Remove all of it."""
-        for words in (
-            ("rule", "del", *self._rule),
-            ("route", "del", "unreachable", self.inside),
-            ("netns", "del", self._name),
-            ("link", "del", f"{self._name}a"),
-        ):
-            with suppress(subprocess.CalledProcessError):
-                _ip(*words)
+        with changed_network():
+            for words in (
+                ("rule", "del", *self._rule),
+                ("route", "del", "unreachable", self.inside),
+                ("netns", "del", self._name),
+                ("link", "del", f"{self._name}a"),
+            ):
+                with suppress(subprocess.CalledProcessError):
+                    _ip(*words)
 
 
 def _ip(*words: str) -> None:

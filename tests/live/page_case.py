@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from contextlib import ExitStack
 from typing import Any
 
 from twisted.trial.unittest import SkipTest
@@ -17,6 +18,7 @@ from tests.live.browser import missing_program
 from tests.live.page_browser import PageBrowser
 from tests.live.processes import LONG_AGO, SOAK, LiveCase, Pair
 from tests.live.rawhttp import fetch
+from tests.support.network_changes import steady_network
 
 __all__ = ["MANY", "MOST", "PageCase"]
 
@@ -87,6 +89,9 @@ class PageCase(LiveCase):
         if (missing := missing_program()) is not None:
             raise SkipTest(missing)
         super().setUp()
+        steady = ExitStack()
+        steady.enter_context(steady_network())
+        self.addCleanup(steady.close)
         self.browser = self.pair.browser
         self.url = self.pair.platform.url
         self.page = f"{self.pair.platform.url}/ui/"
