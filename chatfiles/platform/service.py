@@ -35,7 +35,7 @@ from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.platform.registry.postgres import open_postgres
 from chatfiles.platform.registry.sqlite.registry import SQLiteRegistry
 from chatfiles.platform.routes.context import PlatformContext, UploadLimits
-from chatfiles.platform.routes.fast_path import FastDownload
+from chatfiles.platform.routes.fast_download import FastDownload
 from chatfiles.platform.routes.route_table import DOWNLOAD, platform_tree
 from chatfiles.platform.signed_links import Links
 from chatfiles.platform.transfer_limits import TransferLimits

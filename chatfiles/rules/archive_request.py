@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from chatfiles.rules.named_path import invalid_field, named_path
+from chatfiles.rules.json_path import invalid_field, named_path
 from chatfiles.rules.parameters import invalid, single
 from chatfiles.rules.query import parse_query
 from chatfiles.rules.virtual_paths import VirtualPath, check_form

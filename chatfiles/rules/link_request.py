@@ -12,7 +12,7 @@ from typing import Any, Final
 from chatfiles.errors import BadRequest
 from chatfiles.model import Scope
 from chatfiles.rules.archive_request import archive_format
-from chatfiles.rules.named_path import invalid_field, named_path
+from chatfiles.rules.json_path import invalid_field, named_path
 from chatfiles.rules.parameters import invalid
 from chatfiles.rules.signed_links import MAX_LIFETIME, LinkOperation, join_options
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from chatfiles.errors import BadRequest
 from chatfiles.rules.accept import wants_ndjson
-from chatfiles.rules.entries import decode_cursor
+from chatfiles.rules.entry_json import decode_cursor
 from chatfiles.rules.parameters import invalid, number, single
 from chatfiles.rules.query import parse_query
 from chatfiles.rules.virtual_paths import VirtualPath, check_form

@@ -17,7 +17,7 @@ from chatfiles.errors import (
 )
 from chatfiles.rules.digest_fields import CONTENT_DIGEST, REPR_DIGEST, given_sha256
 from chatfiles.rules.header_fields import HeaderFields, is_coded
-from chatfiles.rules.named_path import invalid_field, named_path
+from chatfiles.rules.json_path import invalid_field, named_path
 from chatfiles.rules.parameters import Query, invalid, single
 from chatfiles.rules.virtual_paths import VirtualPath, check_form
 

@@ -29,10 +29,10 @@ from chatfiles.workspace.archive.archives import Archives
 from chatfiles.workspace.archive.plan import Limits
 from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.store import FileStore
-from chatfiles.workspace.files.targets import Targets
+from chatfiles.workspace.files.write_targets import Targets
 from chatfiles.workspace.inbound_secrets import InboundSecrets
 from chatfiles.workspace.measurements import FAMILIES, count_digests
-from chatfiles.workspace.platform_link import TOKEN_FILE, PlatformLink
+from chatfiles.workspace.platform_connection import TOKEN_FILE, PlatformLink
 from chatfiles.workspace.publication.file_write import FileWrites
 from chatfiles.workspace.publication.leftovers import sweep_below
 from chatfiles.workspace.publication.publisher import Publisher
@@ -40,14 +40,14 @@ from chatfiles.workspace.resumable.locks import UploadLocks
 from chatfiles.workspace.resumable.sweep import HourlySweep
 from chatfiles.workspace.resumable.uploads import ResumableLimits, ResumableUploads
 from chatfiles.workspace.routes.context import WorkspaceContext
-from chatfiles.workspace.routes.fast_path import FastRead
+from chatfiles.workspace.routes.fast_read import FastRead
 from chatfiles.workspace.routes.ingest import IngestContext
 from chatfiles.workspace.routes.resumable import ResumableContext
 from chatfiles.workspace.routes.route_table import check_secret, workspace_tree
 from chatfiles.workspace.routes.write import WriteContext
 from chatfiles.workspace.secret_file import SECRET_OWNER
-from chatfiles.workspace.uploads.directory import UPLOAD_OWNER, UPLOADS, UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits
+from chatfiles.workspace.uploads.upload_directory import UPLOAD_OWNER, UPLOADS, UploadDirectory
 
 __all__ = ["workspace_service", "workspace_supervisor"]
 

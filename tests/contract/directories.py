@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.errors import ChatfilesError, NotADirectory, NotARegularFile, NotFound, ReadFailed
-from chatfiles.rules.entries import Kind
+from chatfiles.rules.entry_json import Kind
 from chatfiles.workspace.files.interface import IFileStore
 from tests.contract.file_store import NAMES, Symlink, Tree, content, virtual
 from tests.contract.file_store import Kind as Lies

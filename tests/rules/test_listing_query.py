@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.errors import BadRequest
-from chatfiles.rules.entries import encode_cursor
+from chatfiles.rules.entry_json import encode_cursor
 from chatfiles.rules.listing_query import ListingQuery, listing_query
 
 PATH = b"path=/workspace"

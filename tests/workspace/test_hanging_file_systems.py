@@ -30,8 +30,8 @@ from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.ingest import IngestContext
 from chatfiles.workspace.routes.route_table import READY_TIMEOUT, workspace_tree
 from chatfiles.workspace.service import workspace_service
-from chatfiles.workspace.uploads.directory import UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits
+from chatfiles.workspace.uploads.upload_directory import UploadDirectory
 from tests.contract.file_store import answers_at_once, build, scratch
 from tests.support.loopback import Loopback, until
 from tests.support.memory_client import Received, parse

@@ -22,7 +22,7 @@ from chatfiles.runtime.settings import WorkspaceSettings
 from chatfiles.workspace import service as service_module
 from chatfiles.workspace.files import root as root_module
 from chatfiles.workspace.files import store as store_module
-from chatfiles.workspace.files import targets as targets_module
+from chatfiles.workspace.files import write_targets as targets_module
 from chatfiles.workspace.files.open_beneath import open_regular
 from chatfiles.workspace.routes.route_table import workspace_tree
 from chatfiles.workspace.service import workspace_service

@@ -18,10 +18,10 @@ from chatfiles.cli.http.client import Client
 from chatfiles.cli.terminal.progress_bar import ProgressBar, format_size
 from chatfiles.cli.transfers.digests import DigestProgress, ask_digest
 from chatfiles.cli.transfers.download import Download, Progress, download_route
+from chatfiles.cli.transfers.local_place import Place
 from chatfiles.cli.transfers.output_file import Attributes, FileSink, PipeSink, Sink
 from chatfiles.cli.transfers.partial_file import PartialFile
 from chatfiles.cli.transfers.partial_record import PartialRecord
-from chatfiles.cli.transfers.place import Place
 from chatfiles.client.core.digests import check_sha256
 
 __all__ = ["FileTransfer", "TransferOptions"]

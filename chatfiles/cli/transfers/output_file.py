@@ -16,9 +16,9 @@ from typing import BinaryIO, Protocol, Self
 from chatfiles.cli.errors import CliError, local_error
 from chatfiles.cli.exit_status import Exit
 from chatfiles.cli.terminal.standard_streams import not_written
+from chatfiles.cli.transfers.local_place import Place
 from chatfiles.cli.transfers.partial_file import PartialFile, lock
 from chatfiles.cli.transfers.partial_record import PartialRecord, Version
-from chatfiles.cli.transfers.place import Place
 from chatfiles.posix.rename_noreplace import NO_HARD_LINKS
 
 __all__ = [

@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from chatfiles.cli.transfers.local_place import Place
 from chatfiles.cli.transfers.partial_record import (
     TAIL_LIMIT,
     PartialRecord,
@@ -25,7 +26,6 @@ from chatfiles.cli.transfers.partial_record import (
     append_record,
     read_record,
 )
-from chatfiles.cli.transfers.place import Place
 
 __all__ = ["PartialFile", "Taken", "lock"]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from chatfiles.client.core.steps import Body, Emit, Steps
-from chatfiles.client.core.supply import Supply
+from chatfiles.client.core.upload_source import Supply
 from chatfiles.rules.media_types import media_type
 
 __all__ = ["Form", "new_boundary", "part_headers"]

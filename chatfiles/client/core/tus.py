@@ -22,7 +22,7 @@ from chatfiles.client.core.resumable_upload import (
 )
 from chatfiles.client.core.retries import FIRST_PAUSE, LONGEST_PAUSE, LONGEST_WAIT
 from chatfiles.client.core.steps import Body, Emit, Request, Response, Send, Sleep, Steps
-from chatfiles.client.core.supply import BLOCK, Supply
+from chatfiles.client.core.upload_source import BLOCK, Supply
 
 __all__ = ["WINDOW", "send_resumable"]
 

@@ -18,8 +18,8 @@ from chatfiles.client.core.form import Form, new_boundary
 from chatfiles.client.core.names import VirtualPath, condition, last_segment, path_bytes, path_text
 from chatfiles.client.core.progress import Callback
 from chatfiles.client.core.steps import Body, Request, Send, Steps, local
-from chatfiles.client.core.supply import Supply
 from chatfiles.client.core.tus import send_resumable
+from chatfiles.client.core.upload_source import Supply
 from chatfiles.client.core.values import Stored
 from chatfiles.client.local.source import Source, Uploadable, open_source
 

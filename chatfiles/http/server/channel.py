@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IAddress, IPushProducer, ISSLTransport, 
 from twisted.internet.protocol import Protocol
 from zope.interface import implementer
 
-from chatfiles.streams.delivery import DeliveryMeter
+from chatfiles.streams.delivery_meter import DeliveryMeter
 from chatfiles.streams.transports import (
     SMALL_READ,
     TINY_READ,

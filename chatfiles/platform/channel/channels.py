@@ -15,10 +15,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from chatfiles.platform.channel.health import HealthCheck
-from chatfiles.platform.channel.line import ConnectionLine
+from chatfiles.platform.channel.idle_connections import ConnectionLine
 from chatfiles.platform.channel.liveness import Liveness
 from chatfiles.platform.channel.parked_connection import ParkedConnection
-from chatfiles.platform.channel.waiter import Elsewhere, NewSearch, Nowhere, Waiter
+from chatfiles.platform.channel.waiting_request import Elsewhere, NewSearch, Nowhere, Waiter
 from chatfiles.platform.upstream.connection import WorkspaceConnection
 from chatfiles.streams.equal_timeouts import EqualTimeouts
 from chatfiles.streams.memory_budget import MemoryBudget
@@ -58,11 +58,11 @@ class WorkspaceChannel(ConnectionLine[ParkedConnection]):
         return sum(each.usable or each.checking for each in self.connections)
 
     def check(self, connection: ParkedConnection, failed: Callable[[], object]) -> None:
-        """See `chatfiles.platform.channel.waiter.Here`."""
+        """See `chatfiles.platform.channel.waiting_request.Here`."""
         HealthCheck(connection, self._channels.short_timeouts, failed).start()
 
     def leave(self, waiter: Waiter) -> None:
-        """See `chatfiles.platform.channel.waiter.Here`."""
+        """See `chatfiles.platform.channel.waiting_request.Here`."""
         super().leave(waiter)
         self._channels.forget_unneeded(self)
 

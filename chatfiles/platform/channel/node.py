@@ -163,13 +163,13 @@ class Node:
     # -- other nodes (OtherNodes)
 
     async def connect(self, place: ChannelPlace, workspace_id: UUID) -> WorkspaceConnection:
-        """See `chatfiles.platform.channel.search.OtherNodes`."""
+        """See `chatfiles.platform.channel.connection_search.OtherNodes`."""
         if place.url is None:
             raise UpstreamFailed
         return await self._relay(place.url, workspace_id)
 
     def changed(self, workspace_id: UUID) -> Deferred[None]:
-        """See `chatfiles.platform.channel.search.OtherNodes`."""
+        """See `chatfiles.platform.channel.connection_search.OtherNodes`."""
         hearing = self._hearing.setdefault(workspace_id, [])
 
         def forget(waiting: Deferred[None]) -> None:

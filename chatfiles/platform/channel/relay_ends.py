@@ -12,7 +12,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from chatfiles.platform.channel.parked_connection import ParkedConnection
-from chatfiles.streams.bulk import BulkMover
+from chatfiles.streams.bulk_splice import BulkMover
 from chatfiles.streams.memory_budget import MemoryBudget
 from chatfiles.streams.stall_timeout import socket_of
 from chatfiles.streams.transports import close_when_sent, read_at_most, send_now

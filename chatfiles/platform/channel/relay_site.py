@@ -24,7 +24,7 @@ from chatfiles.platform.error_texts import workspace_offline
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.rules.bearer import bearer, same_secret
 from chatfiles.rules.channel_upgrade import RELAY_PROTOCOL
-from chatfiles.streams.bulk import BulkMover
+from chatfiles.streams.bulk_splice import BulkMover
 from chatfiles.streams.memory_budget import MemoryBudget
 
 __all__ = ["RelayRoute", "relay_site"]

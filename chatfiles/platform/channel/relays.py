@@ -19,9 +19,9 @@ from twisted.web.iweb import IPolicyForHTTPS
 
 from chatfiles.errors import ChatfilesError, UpstreamFailed
 from chatfiles.platform.channel.connection import ChannelConnection
-from chatfiles.platform.channel.line import ConnectionLine
+from chatfiles.platform.channel.idle_connections import ConnectionLine
 from chatfiles.platform.channel.relay_request import RelayRequest, relay_request
-from chatfiles.platform.channel.waiter import Elsewhere, NewSearch, Waiter
+from chatfiles.platform.channel.waiting_request import Elsewhere, NewSearch, Waiter
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.platform.upstream.channels import RELAY
 from chatfiles.platform.upstream.connection import Keeper, WorkspaceConnection
@@ -83,7 +83,7 @@ class RelayedLine(ConnectionLine[RelayedConnection]):
         self.turns = DeferredSemaphore(_SEARCHES)
 
     def take(self) -> RelayedConnection | None:
-        """See `chatfiles.platform.channel.waiter.Here`."""
+        """See `chatfiles.platform.channel.waiting_request.Here`."""
         connection = super().take()
         if connection is None or self._is_fresh(connection):
             return connection
@@ -91,7 +91,7 @@ class RelayedLine(ConnectionLine[RelayedConnection]):
         return None
 
     def check(self, connection: RelayedConnection, failed: Callable[[], object]) -> None:
-        """See `chatfiles.platform.channel.waiter.Here`: a new connection is as soon there."""
+        """See `chatfiles.platform.channel.waiting_request.Here`: a new one is as soon there."""
         connection.disconnect()
         failed()
 

@@ -15,15 +15,15 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.web.iweb import IPolicyForHTTPS
 
 from chatfiles.platform.channel.channels import Channels
+from chatfiles.platform.channel.connection_search import Search
 from chatfiles.platform.channel.node import Node
 from chatfiles.platform.channel.relay_site import RelayRoute, relay_site
 from chatfiles.platform.channel.relays import Relays
 from chatfiles.platform.channel.revocation import Revocation
-from chatfiles.platform.channel.search import Search
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.runtime.node_listener import NodeListener
 from chatfiles.runtime.settings import SharedSettings
-from chatfiles.streams.bulk import BulkMover
+from chatfiles.streams.bulk_splice import BulkMover
 
 __all__ = ["ChannelParts"]
 

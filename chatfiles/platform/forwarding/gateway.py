@@ -16,15 +16,15 @@ from zope.interface import implementer
 
 from chatfiles.errors import UpstreamFailed
 from chatfiles.platform.error_texts import invalid_response
+from chatfiles.platform.forwarding.accepted_response import ResponseForm
 from chatfiles.platform.forwarding.interface import IWorkspaceGateway
-from chatfiles.platform.forwarding.memory_body import MemoryBody
 from chatfiles.platform.forwarding.requests import (
     DownloadRequest,
     OperationRequest,
     PreparedRequest,
     UploadRequest,
 )
-from chatfiles.platform.forwarding.response_form import ResponseForm
+from chatfiles.platform.forwarding.small_request_body import MemoryBody
 from chatfiles.platform.forwarding.target import WorkspaceAddress
 from chatfiles.platform.upstream.prepared import NoCookies, PreparedHeaders, PreparedURL
 from chatfiles.platform.upstream.response import UpstreamResponse

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from twisted.web.iweb import IBodyProducer
 
-from chatfiles.platform.forwarding.response_form import ResponseForm
+from chatfiles.platform.forwarding.accepted_response import ResponseForm
 from chatfiles.platform.upstream.prepared import PreparedURL
 from chatfiles.rules.header_fields import HeaderFields, HeaderValues
 from chatfiles.rules.trace_context import TraceContext

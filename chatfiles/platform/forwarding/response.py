@@ -12,8 +12,8 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 
 from chatfiles.http.server.request import Request
 from chatfiles.http.server.responses import reason_phrase, require_chunks
+from chatfiles.platform.forwarding.accepted_response import ResponseForm
 from chatfiles.platform.forwarding.gateway import discard, original_response, part_of
-from chatfiles.platform.forwarding.response_form import ResponseForm
 from chatfiles.rules import file_headers
 from chatfiles.rules.digest_fields import REPR_DIGEST, is_repr_digest
 from chatfiles.rules.media_types import may_view_inline

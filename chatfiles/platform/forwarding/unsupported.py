@@ -15,7 +15,7 @@ from twisted.web.iweb import IResponse
 
 from chatfiles.platform import error_texts
 from chatfiles.platform.forwarding.gateway import original_response
-from chatfiles.platform.forwarding.small_body import read_small_body
+from chatfiles.platform.forwarding.small_response_body import read_small_body
 
 __all__ = ["is_operation_error", "require_supported"]
 

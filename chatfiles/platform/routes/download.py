@@ -16,16 +16,16 @@ from chatfiles.http.server.request import Request
 from chatfiles.http.server.responses import JSONResponse
 from chatfiles.platform.forwarding.attempts import accepted
 from chatfiles.platform.forwarding.gateway import discard, way_of
-from chatfiles.platform.forwarding.relayed_error import raise_for_people
 from chatfiles.platform.forwarding.requests import DownloadRequest
 from chatfiles.platform.forwarding.response import relay_body, require_detectable_end, write_headers
 from chatfiles.platform.forwarding.target import WorkspaceAddress
 from chatfiles.platform.forwarding.unsupported import require_supported
+from chatfiles.platform.forwarding.workspace_error_page import raise_for_people
 from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.rules import file_headers
 from chatfiles.rules.header_fields import HeaderFields
 from chatfiles.rules.query import parse_query
-from chatfiles.rules.touched import touched_path
+from chatfiles.rules.touched_paths import touched_path
 from chatfiles.rules.trace_context import TraceContext
 from chatfiles.rules.virtual_paths import VirtualPath, check_form
 

@@ -12,15 +12,15 @@ from chatfiles.http.server.json_body import read_json, require_json_head
 from chatfiles.http.server.json_text import json_text
 from chatfiles.http.server.request import Request
 from chatfiles.http.server.responses import JSONResponse
+from chatfiles.platform.forwarding.accepted_response import NUMBER, ResponseForm
 from chatfiles.platform.forwarding.requests import OperationRequest
 from chatfiles.platform.forwarding.response import ATTACHMENT
-from chatfiles.platform.forwarding.response_form import NUMBER, ResponseForm
 from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.platform.routes.operation import forward
 from chatfiles.rules.accept import JSON, NDJSON
 from chatfiles.rules.archive_request import ArchiveRequest, archive_body, archive_query
 from chatfiles.rules.digest_fields import REPR_DIGEST, is_repr_digest
-from chatfiles.rules.entries import encode_cursor, ref_of
+from chatfiles.rules.entry_json import encode_cursor, ref_of
 from chatfiles.rules.file_headers import content_disposition
 from chatfiles.rules.listing_query import (
     DEFAULT_DEPTH,
@@ -29,7 +29,7 @@ from chatfiles.rules.listing_query import (
     listing_query,
 )
 from chatfiles.rules.query import parse_query
-from chatfiles.rules.touched import touched_path, touched_paths
+from chatfiles.rules.touched_paths import touched_path, touched_paths
 from chatfiles.rules.virtual_paths import VirtualPath, check_form
 
 __all__ = ["archive", "archive_of_paths", "digest", "entries", "roots", "send_archive"]

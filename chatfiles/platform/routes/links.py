@@ -12,9 +12,9 @@ from chatfiles.http.server.request import Request
 from chatfiles.http.server.responses import JSONResponse
 from chatfiles.platform import error_texts
 from chatfiles.platform.routes.context import PlatformContext
-from chatfiles.rules.entries import format_time, ref_of
+from chatfiles.rules.entry_json import format_time, ref_of
 from chatfiles.rules.link_request import LinkLimits, link_operation, link_request, scope_of
-from chatfiles.rules.touched import touched_paths
+from chatfiles.rules.touched_paths import touched_paths
 
 __all__ = ["create_link", "revoke_links"]
 

@@ -26,7 +26,7 @@ from chatfiles.rules.signed_links import (
     invalid_link,
     split_options,
 )
-from chatfiles.rules.touched import touched_paths
+from chatfiles.rules.touched_paths import touched_paths
 from chatfiles.rules.virtual_paths import check_form
 
 __all__ = ["open_archive", "open_file", "open_upload", "prepare_link"]

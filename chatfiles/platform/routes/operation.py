@@ -16,7 +16,6 @@ from chatfiles.http.server.request import Request
 from chatfiles.http.server.responses import require_chunks
 from chatfiles.platform.forwarding.attempts import accepted
 from chatfiles.platform.forwarding.gateway import discard, way_of
-from chatfiles.platform.forwarding.relayed_error import raise_for_people
 from chatfiles.platform.forwarding.requests import OperationRequest
 from chatfiles.platform.forwarding.response import (
     relay_body,
@@ -25,6 +24,7 @@ from chatfiles.platform.forwarding.response import (
 )
 from chatfiles.platform.forwarding.target import WorkspaceAddress
 from chatfiles.platform.forwarding.unsupported import require_supported
+from chatfiles.platform.forwarding.workspace_error_page import raise_for_people
 from chatfiles.platform.routes.context import PlatformContext
 
 __all__ = ["ask", "forward"]

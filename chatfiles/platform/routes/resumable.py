@@ -19,10 +19,10 @@ from chatfiles.http.server.request import Request
 from chatfiles.http.server.responses import JSONResponse
 from chatfiles.http.server.tus import describe_service, prepare_tus, require_tus
 from chatfiles.platform import error_texts
+from chatfiles.platform.forwarding.accepted_response import NUMBER, IsValid, ResponseForm
 from chatfiles.platform.forwarding.gateway import discard
 from chatfiles.platform.forwarding.requests import OperationRequest, UploadRequest
 from chatfiles.platform.forwarding.response import relay_body, write_form_headers
-from chatfiles.platform.forwarding.response_form import NUMBER, IsValid, ResponseForm
 from chatfiles.platform.forwarding.unsupported import require_supported
 from chatfiles.platform.forwarding.upload_body import UploadBody
 from chatfiles.platform.routes.context import PlatformContext
@@ -30,7 +30,7 @@ from chatfiles.platform.routes.operation import ask, forward
 from chatfiles.platform.routes.upload import send_body
 from chatfiles.rules.accept import JSON
 from chatfiles.rules.digest_fields import REPR_DIGEST, is_repr_digest
-from chatfiles.rules.entries import ref_of
+from chatfiles.rules.entry_json import ref_of
 from chatfiles.rules.header_fields import fields_of
 from chatfiles.rules.query import parse_query
 from chatfiles.rules.resumable_upload import (
@@ -41,7 +41,7 @@ from chatfiles.rules.resumable_upload import (
     patch_of,
     upload_too_large,
 )
-from chatfiles.rules.touched import touched_path
+from chatfiles.rules.touched_paths import touched_path
 from chatfiles.rules.upload_metadata import is_metadata
 from chatfiles.rules.virtual_paths import check_form
 

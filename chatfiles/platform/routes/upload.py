@@ -14,13 +14,13 @@ from chatfiles.http.server.request import Request
 from chatfiles.http.server.responses import JSONResponse
 from chatfiles.platform import error_texts
 from chatfiles.platform.forwarding.gateway import discard, way_of
-from chatfiles.platform.forwarding.relayed_error import raise_for_people
 from chatfiles.platform.forwarding.requests import UploadRequest
 from chatfiles.platform.forwarding.response import relay_body, write_headers
 from chatfiles.platform.forwarding.target import WorkspaceAddress
 from chatfiles.platform.forwarding.upload_body import UploadBody
+from chatfiles.platform.forwarding.workspace_error_page import raise_for_people
 from chatfiles.platform.routes.context import PlatformContext
-from chatfiles.rules.file_counter import FileCounter
+from chatfiles.rules.form_file_counter import FileCounter
 from chatfiles.rules.upload_head import check_upload_head
 from chatfiles.streams.stall_timeout import StallTimeout
 

@@ -13,9 +13,9 @@ from chatfiles.http.server.json_body import read_json
 from chatfiles.http.server.json_text import json_text
 from chatfiles.http.server.request import Request
 from chatfiles.http.server.responses import JSONResponse
+from chatfiles.platform.forwarding.accepted_response import ResponseForm
 from chatfiles.platform.forwarding.requests import OperationRequest, UploadRequest
 from chatfiles.platform.forwarding.response import relay_body, write_form_headers
-from chatfiles.platform.forwarding.response_form import ResponseForm
 from chatfiles.platform.forwarding.target import WorkspaceAddress
 from chatfiles.platform.forwarding.unsupported import require_supported
 from chatfiles.platform.forwarding.upload_body import UploadBody
@@ -25,10 +25,10 @@ from chatfiles.platform.routes.upload import send_body
 from chatfiles.rules.accept import JSON
 from chatfiles.rules.conditional_requests import ENTITY_TAG
 from chatfiles.rules.digest_fields import CONTENT_DIGEST, REPR_DIGEST, is_repr_digest
-from chatfiles.rules.entries import ref_of
+from chatfiles.rules.entry_json import ref_of
 from chatfiles.rules.header_fields import fields_of
 from chatfiles.rules.query import parse_query
-from chatfiles.rules.touched import touched_move, touched_path
+from chatfiles.rules.touched_paths import touched_move, touched_path
 from chatfiles.rules.virtual_paths import VirtualPath
 from chatfiles.rules.write_request import (
     WriteOptions,

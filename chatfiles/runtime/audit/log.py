@@ -18,7 +18,7 @@ from chatfiles.rules.operations import OPERATIONS, RECEIVED
 from chatfiles.runtime.audit.lines import audit_line, refused_line
 from chatfiles.runtime.audit.refused_logins import RefusedLogins
 from chatfiles.runtime.audit.writer import AuditWriter
-from chatfiles.streams.delivery import DeliveryMeter
+from chatfiles.streams.delivery_meter import DeliveryMeter
 
 __all__ = ["AuditLog"]
 

@@ -23,9 +23,9 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from chatfiles.rules.server_names import DEFAULT, find_name
+from chatfiles.runtime.tls.certificate_store import CertificateStore
 from chatfiles.runtime.tls.files import LoadedFiles
 from chatfiles.runtime.tls.identity import Identity, read_authorities
-from chatfiles.runtime.tls.store import CertificateStore
 
 __all__ = ["LOOKS_PER_KEY", "ServerCertificates"]
 

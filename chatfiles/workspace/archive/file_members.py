@@ -18,7 +18,7 @@ from chatfiles.errors import (
     NotFound,
     UnknownLength,
 )
-from chatfiles.rules.entries import Kind
+from chatfiles.rules.entry_json import Kind
 from chatfiles.rules.virtual_paths import VirtualPath
 from chatfiles.streams.file_source import FileChanged
 from chatfiles.workspace.archive.deflate import PIECE

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 from chatfiles.http.server.json_text import json_text
-from chatfiles.rules.entries import format_time, ref_of
+from chatfiles.rules.entry_json import format_time, ref_of
 
 __all__ = ["Manifest", "Reason"]
 

@@ -21,7 +21,7 @@ from chatfiles.errors import (
     TooLarge,
     Unavailable,
 )
-from chatfiles.rules.entries import Kind, ref_of
+from chatfiles.rules.entry_json import Kind, ref_of
 from chatfiles.rules.listing_query import MAX_DEPTH
 from chatfiles.rules.virtual_paths import VirtualPath
 from chatfiles.workspace.archive.layout import Layout, layout_of

@@ -15,7 +15,7 @@ from chatfiles.rules.channel_upgrade import CHANNEL_PATH
 from chatfiles.rules.urls import parse_base_url
 from chatfiles.runtime.settings import ChannelSettings, WorkspaceSettings
 from chatfiles.workspace.channel.service import ChannelService, PlatformAddress
-from chatfiles.workspace.registration.agent import PlatformEndpoints
+from chatfiles.workspace.registration.platform_client import PlatformEndpoints
 
 __all__ = ["channel_service"]
 

@@ -16,7 +16,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
 from chatfiles.errors import NOT_NOW
-from chatfiles.rules.entries import Kind, kind_of
+from chatfiles.rules.entry_json import Kind, kind_of
 from chatfiles.rules.name_folding import folded
 from chatfiles.rules.virtual_paths import VirtualPath
 from chatfiles.streams.descriptor import Descriptor

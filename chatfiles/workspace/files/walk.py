@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
 from chatfiles.errors import Forbidden, NotADirectory, NotFound, ReadFailed
-from chatfiles.rules.entries import Kind
+from chatfiles.rules.entry_json import Kind
 from chatfiles.workspace.files.open_directory import Found, OpenDirectory
 
 __all__ = ["Visit", "Walk"]

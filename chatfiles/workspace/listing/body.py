@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from chatfiles.http.server.json_text import json_text
-from chatfiles.rules.entries import ref_of, shown
+from chatfiles.rules.entry_json import ref_of, shown
 from chatfiles.rules.listing_query import MAX_DEPTH, ListingQuery
 from chatfiles.rules.virtual_paths import VirtualPath
 from chatfiles.streams.step_sender import SteppedBody

@@ -4,7 +4,7 @@ One entry of a listing, as a JSON object (reference/listing, "Entries").
 
 from __future__ import annotations
 
-from chatfiles.rules.entries import Kind, describe, name_members
+from chatfiles.rules.entry_json import Kind, describe, name_members
 from chatfiles.workspace.files.open_directory import Found
 
 __all__ = ["entry"]

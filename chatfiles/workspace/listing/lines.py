@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from chatfiles.http.server.json_text import json_text
-from chatfiles.rules.entries import ref_below, ref_of
+from chatfiles.rules.entry_json import ref_below, ref_of
 from chatfiles.rules.listing_query import MAX_DEPTH
 from chatfiles.rules.virtual_paths import VirtualPath
 from chatfiles.workspace.files.open_directory import Found, OpenDirectory

@@ -14,7 +14,7 @@ from contextlib import closing
 from itertools import pairwise
 
 from chatfiles.http.server.json_text import json_text
-from chatfiles.rules.entries import encode_cursor, ref_below, ref_of, shown
+from chatfiles.rules.entry_json import encode_cursor, ref_below, ref_of, shown
 from chatfiles.workspace.files.open_directory import Found, OpenDirectory
 from chatfiles.workspace.listing.entry import entry
 from chatfiles.workspace.listing.known_names import (

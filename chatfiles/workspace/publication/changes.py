@@ -19,11 +19,11 @@ from chatfiles.errors import (
 )
 from chatfiles.posix.rename_noreplace import rename_new
 from chatfiles.rules.conditional_requests import WriteConditions
-from chatfiles.rules.entries import Kind, kind_of
+from chatfiles.rules.entry_json import Kind, kind_of
 from chatfiles.rules.virtual_paths import VirtualPath
 from chatfiles.rules.write_request import Move
 from chatfiles.workspace.files.open_beneath import file_not_found, is_a_directory
-from chatfiles.workspace.files.targets import Target, Targets, write_refusal
+from chatfiles.workspace.files.write_targets import Target, Targets, write_refusal
 from chatfiles.workspace.publication.publisher import Publisher
 
 __all__ = ["Changes"]

@@ -14,7 +14,7 @@ from chatfiles.errors import DigestMismatch
 from chatfiles.rules.conditional_requests import WriteConditions
 from chatfiles.rules.virtual_paths import VirtualPath
 from chatfiles.rules.write_request import WriteOptions, file_too_large
-from chatfiles.workspace.files.targets import Target, Targets, parent_not_found, write_refusal
+from chatfiles.workspace.files.write_targets import Target, Targets, parent_not_found, write_refusal
 from chatfiles.workspace.publication.in_place_file import copy_in_place
 from chatfiles.workspace.publication.publisher import Published, Publisher
 from chatfiles.workspace.publication.unpublished_file import UnnamedFiles, UnpublishedFile

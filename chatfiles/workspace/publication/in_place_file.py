@@ -15,7 +15,7 @@ from chatfiles.errors import NotARegularFile
 from chatfiles.model import FileFacts
 from chatfiles.posix.atomic_file import write_all
 from chatfiles.rules.conditional_requests import WriteConditions
-from chatfiles.workspace.files.targets import Target
+from chatfiles.workspace.files.write_targets import Target
 from chatfiles.workspace.publication.publisher import Published, Publisher
 
 __all__ = ["copy_in_place"]

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from chatfiles.errors import PreconditionFailed
 from chatfiles.model import FileFacts
 from chatfiles.rules.conditional_requests import WriteConditions
-from chatfiles.workspace.files.targets import Target
+from chatfiles.workspace.files.write_targets import Target
 from chatfiles.workspace.publication.directory_locks import DirectoryLocks
 from chatfiles.workspace.publication.own_versions import OwnVersions
 from chatfiles.workspace.publication.unpublished_file import UnpublishedFile

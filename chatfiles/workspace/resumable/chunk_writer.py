@@ -16,8 +16,8 @@ from chatfiles.workspace.publication.publisher import Publisher
 from chatfiles.workspace.resumable.finishing import prepare, publish
 from chatfiles.workspace.resumable.hashes import RunningHashes
 from chatfiles.workspace.resumable.open_upload import OpenUpload, digest_of, upload_not_found
-from chatfiles.workspace.resumable.record import Record
-from chatfiles.workspace.resumable.records import progressed
+from chatfiles.workspace.resumable.record_files import progressed
+from chatfiles.workspace.resumable.upload_record import Record
 
 __all__ = ["ChunkWriter"]
 

@@ -14,7 +14,7 @@ from chatfiles.errors import DigestMismatch
 from chatfiles.workspace.publication.in_place_file import copy_in_place
 from chatfiles.workspace.publication.publisher import Publisher
 from chatfiles.workspace.resumable.open_upload import OpenUpload
-from chatfiles.workspace.resumable.record import chat_name, partial_name
+from chatfiles.workspace.resumable.upload_record import chat_name, partial_name
 
 __all__ = ["prepare", "publish"]
 

@@ -13,11 +13,11 @@ from dataclasses import replace
 from typing import Final
 
 from chatfiles.errors import ChatfilesError, NotARegularFile, NotFound
-from chatfiles.workspace.files.targets import Target, Targets, sync_directory, write_refusal
+from chatfiles.workspace.files.write_targets import Target, Targets, sync_directory, write_refusal
 from chatfiles.workspace.publication.unpublished_file import UnpublishedFile
-from chatfiles.workspace.resumable.record import Record, chat_name, partial_name
-from chatfiles.workspace.resumable.records import remove_record, write_record
-from chatfiles.workspace.uploads.directory import write_error
+from chatfiles.workspace.resumable.record_files import remove_record, write_record
+from chatfiles.workspace.resumable.upload_record import Record, chat_name, partial_name
+from chatfiles.workspace.uploads.upload_directory import write_error
 
 __all__ = [
     "OpenUpload",

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from chatfiles.runtime.threads import Threads
 from chatfiles.workspace.resumable.uploads import ResumableUploads
-from chatfiles.workspace.uploads.directory import UPLOAD_OWNER
+from chatfiles.workspace.uploads.upload_directory import UPLOAD_OWNER
 
 __all__ = ["HourlySweep"]
 

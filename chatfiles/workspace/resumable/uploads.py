@@ -31,7 +31,7 @@ from chatfiles.rules.resumable_upload import (
     upload_too_long,
 )
 from chatfiles.rules.virtual_paths import VirtualPath
-from chatfiles.workspace.files.targets import Targets, write_refusal
+from chatfiles.workspace.files.write_targets import Targets, write_refusal
 from chatfiles.workspace.publication.publisher import Publisher
 from chatfiles.workspace.resumable.chunk_writer import ChunkWriter
 from chatfiles.workspace.resumable.hashes import RunningHashes
@@ -43,14 +43,14 @@ from chatfiles.workspace.resumable.open_upload import (
     open_upload,
     upload_not_found,
 )
-from chatfiles.workspace.resumable.record import Record, partial_name
-from chatfiles.workspace.resumable.records import (
+from chatfiles.workspace.resumable.record_files import (
     read_record,
     record_ids,
     remove_record,
     write_record,
 )
-from chatfiles.workspace.uploads.directory import UPLOAD_OWNER, UploadDirectory, write_error
+from chatfiles.workspace.resumable.upload_record import Record, partial_name
+from chatfiles.workspace.uploads.upload_directory import UPLOAD_OWNER, UploadDirectory, write_error
 
 __all__ = ["OffsetMismatch", "ResumableLimits", "ResumableUploads", "UploadState", "owner_of"]
 

@@ -23,14 +23,14 @@ from chatfiles.rules.archive_request import (
     archive_query,
 )
 from chatfiles.rules.file_headers import CSP_ATTACHMENT, content_disposition
-from chatfiles.rules.touched import touched_paths
+from chatfiles.rules.touched_paths import touched_paths
 from chatfiles.streams.step_sender import SteppedBody, StepSender
+from chatfiles.workspace.archive.keepalive_bytes import trickle
 from chatfiles.workspace.archive.manifest import Manifest
 from chatfiles.workspace.archive.member import ArchiveWriter
 from chatfiles.workspace.archive.plan import Counter, Plan
 from chatfiles.workspace.archive.source import ArchiveSource
 from chatfiles.workspace.archive.tar_members import GzipTarWriter, TarWriter
-from chatfiles.workspace.archive.trickle import trickle
 from chatfiles.workspace.archive.zip_members import ZipWriter
 from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.sending import send

@@ -11,9 +11,9 @@ from chatfiles.model import FileFacts
 from chatfiles.rules import conditional_requests
 from chatfiles.rules.bearer import bearer
 from chatfiles.rules.digest_fields import REPR_DIGEST, repr_digest
-from chatfiles.rules.entries import ref_of
+from chatfiles.rules.entry_json import ref_of
 from chatfiles.rules.query import parse_query
-from chatfiles.rules.touched import touched_path
+from chatfiles.rules.touched_paths import touched_path
 from chatfiles.rules.virtual_paths import VirtualPath
 from chatfiles.streams.file_source import FileChanged
 from chatfiles.workspace.digests.digests import Progress

@@ -19,10 +19,10 @@ from chatfiles.http.server.request import Request
 from chatfiles.http.server.responses import JSONResponse, require_chunks
 from chatfiles.rules.accept import JSON, NDJSON
 from chatfiles.rules.bearer import bearer
-from chatfiles.rules.entries import shown
+from chatfiles.rules.entry_json import shown
 from chatfiles.rules.listing_query import listing_query
 from chatfiles.rules.query import parse_query
-from chatfiles.rules.touched import touched_path
+from chatfiles.rules.touched_paths import touched_path
 from chatfiles.streams.step_sender import SteppedBody, StepSender
 from chatfiles.workspace.inbound_secrets import require_secret
 from chatfiles.workspace.listing.body import listing_body

@@ -16,8 +16,8 @@ from chatfiles.runtime.threads import Threads
 from chatfiles.streams.body_sink import SinkFeeder, sink_budget
 from chatfiles.streams.memory_budget import MemoryBudget
 from chatfiles.workspace.inbound_secrets import InboundSecrets
-from chatfiles.workspace.uploads.directory import UPLOAD_OWNER, UploadDirectory
 from chatfiles.workspace.uploads.ingestion import Ingestion, IngestLimits, StoredFile
+from chatfiles.workspace.uploads.upload_directory import UPLOAD_OWNER, UploadDirectory
 
 __all__ = ["IngestContext", "ingest"]
 

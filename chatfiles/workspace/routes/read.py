@@ -24,7 +24,7 @@ from chatfiles.rules.digest_fields import (
     wants_sha256,
 )
 from chatfiles.rules.query import parse_query
-from chatfiles.rules.touched import touched_path
+from chatfiles.rules.touched_paths import touched_path
 from chatfiles.streams.file_sender import file_sender
 from chatfiles.streams.file_source import FileSource
 from chatfiles.streams.in_flight import relayed_tail

@@ -15,7 +15,7 @@ from chatfiles.http.server.responses import JSONResponse
 from chatfiles.http.server.tus import describe_service, prepare_tus, require_tus, write_empty
 from chatfiles.rules.conditional_requests import WriteConditions
 from chatfiles.rules.digest_fields import REPR_DIGEST, repr_digest
-from chatfiles.rules.entries import ref_of, shown
+from chatfiles.rules.entry_json import ref_of, shown
 from chatfiles.rules.http_dates import format_http_date
 from chatfiles.rules.query import parse_query
 from chatfiles.rules.resumable_upload import (
@@ -25,7 +25,7 @@ from chatfiles.rules.resumable_upload import (
     creation_of,
     patch_of,
 )
-from chatfiles.rules.touched import touched_path
+from chatfiles.rules.touched_paths import touched_path
 from chatfiles.rules.upload_metadata import encode_metadata
 from chatfiles.rules.virtual_paths import check_form
 from chatfiles.runtime.threads import Threads
@@ -35,15 +35,15 @@ from chatfiles.streams.outcome import Outcome
 from chatfiles.workspace.resumable.chunk_writer import ChunkWriter
 from chatfiles.workspace.resumable.locks import UploadLock, UploadLocks
 from chatfiles.workspace.resumable.open_upload import upload_not_found
-from chatfiles.workspace.resumable.record import Record, chat_name, uri_of
+from chatfiles.workspace.resumable.upload_record import Record, chat_name, uri_of
 from chatfiles.workspace.resumable.uploads import (
     OffsetMismatch,
     ResumableUploads,
     UploadState,
     owner_of,
 )
-from chatfiles.workspace.uploads.directory import UPLOAD_OWNER
 from chatfiles.workspace.uploads.safe_names import safe_name
+from chatfiles.workspace.uploads.upload_directory import UPLOAD_OWNER
 
 __all__ = [
     "PATH",

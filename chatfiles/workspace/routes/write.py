@@ -13,9 +13,9 @@ from chatfiles.http.server.request import Request
 from chatfiles.http.server.responses import JSONResponse
 from chatfiles.rules.conditional_requests import WriteConditions
 from chatfiles.rules.digest_fields import REPR_DIGEST, repr_digest
-from chatfiles.rules.entries import format_time, ref_of
+from chatfiles.rules.entry_json import format_time, ref_of
 from chatfiles.rules.query import parse_query
-from chatfiles.rules.touched import touched_move, touched_path
+from chatfiles.rules.touched_paths import touched_move, touched_path
 from chatfiles.rules.virtual_paths import VirtualPath
 from chatfiles.rules.write_request import (
     check_write_head,

@@ -22,8 +22,12 @@ from chatfiles.rules.multipart_reader import (
 from chatfiles.rules.upload_head import MAX_FILES, megabytes, request_too_large
 from chatfiles.workspace.publication.unpublished_file import UnpublishedFile
 from chatfiles.workspace.uploads.all_or_none import publish_all, withdraw_all
-from chatfiles.workspace.uploads.directory import UPLOAD_SEGMENTS, UploadDirectory, write_error
 from chatfiles.workspace.uploads.safe_names import safe_name
+from chatfiles.workspace.uploads.upload_directory import (
+    UPLOAD_SEGMENTS,
+    UploadDirectory,
+    write_error,
+)
 
 __all__ = ["URI_PREFIX", "IngestLimits", "Ingestion", "StoredFile"]
 

@@ -14,7 +14,7 @@ from unittest import mock
 
 from chatfiles.cli.errors import CliError
 from chatfiles.cli.transfers import output_file, output_name, retries
-from chatfiles.cli.transfers.place import Place
+from chatfiles.cli.transfers.local_place import Place
 from chatfiles.posix import rename_noreplace
 from tests.cli.cli_stub import TOKEN, WORKSPACE, StubCase, answer, counted, said
 

@@ -17,12 +17,12 @@ from unittest import mock
 from chatfiles.cli.errors import CliError
 from chatfiles.cli.terminal.progress_bar import ProgressBar
 from chatfiles.cli.transfers import output_file, partial_file
+from chatfiles.cli.transfers.local_place import Place
 from chatfiles.cli.transfers.partial_record import (
     PartialRecord,
     Version,
     append_record,
 )
-from chatfiles.cli.transfers.place import Place
 from chatfiles.posix import rename_noreplace
 from tests.cli.cli_stub import StubCase, counted, said
 

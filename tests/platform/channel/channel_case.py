@@ -15,9 +15,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.errors import ChatfilesError
 from chatfiles.platform.channel.channels import Channels
+from chatfiles.platform.channel.connection_search import Search
 from chatfiles.platform.channel.node import Node
 from chatfiles.platform.channel.parked_connection import ParkedConnection
-from chatfiles.platform.channel.search import Search
 from chatfiles.platform.registry.cache import CachedRegistry
 from chatfiles.platform.upstream.connection import WorkspaceConnection
 from chatfiles.testing import MemoryRegistry

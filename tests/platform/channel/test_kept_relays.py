@@ -13,6 +13,7 @@ from twisted.internet import error
 from twisted.internet.defer import CancelledError, Deferred
 
 from chatfiles.platform.channel.channels import Channels
+from chatfiles.platform.channel.connection_search import Search
 from chatfiles.platform.channel.relays import (
     MOMENT,
     MOST_AGE,
@@ -21,7 +22,6 @@ from chatfiles.platform.channel.relays import (
     RelayedConnection,
     Relays,
 )
-from chatfiles.platform.channel.search import Search
 from chatfiles.platform.upstream.connection import WorkspaceConnection
 from chatfiles.runtime.tls.peers import PeerVerification
 from chatfiles.streams.memory_budget import MemoryBudget

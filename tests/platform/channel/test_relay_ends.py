@@ -16,7 +16,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from chatfiles.platform.channel.relay_ends import RelayEnd, relay
-from chatfiles.streams.bulk import BulkMover
+from chatfiles.streams.bulk_splice import BulkMover
 from chatfiles.streams.memory_budget import PIECE, MemoryBudget
 from tests.contract.registry_case import FIRST
 from tests.platform.channel.channel_case import ChannelCase

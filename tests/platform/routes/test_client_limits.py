@@ -13,7 +13,7 @@ from twisted.internet.error import ConnectionLost
 from chatfiles.model import ALL_SCOPES, token_hash
 from chatfiles.platform.authentication import Access, token_columns
 from chatfiles.platform.routes.context import UploadLimits
-from chatfiles.platform.routes.fast_path import FastDownload
+from chatfiles.platform.routes.fast_download import FastDownload
 from chatfiles.platform.routes.route_table import DOWNLOAD, ROUTES, platform_tree
 from chatfiles.platform.transfer_limits import TransferLimits
 from tests.contract.registry_case import FIRST, SECOND, begun

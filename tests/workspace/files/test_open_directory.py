@@ -19,7 +19,7 @@ from chatfiles.errors import (
     ReadFailed,
     Unavailable,
 )
-from chatfiles.rules.entries import Kind
+from chatfiles.rules.entry_json import Kind
 from chatfiles.workspace.files import credential_inodes, open_beneath
 from chatfiles.workspace.files.credential_inodes import RECENT_NS, CredentialInodes
 from chatfiles.workspace.files.deny_rules import DenyRules

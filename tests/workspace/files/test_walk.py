@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from chatfiles.errors import Unavailable
-from chatfiles.rules.entries import Kind
+from chatfiles.rules.entry_json import Kind
 from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.open_directory import OpenDirectory
 from chatfiles.workspace.files.store import FileStore

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.errors import ReadFailed
-from chatfiles.rules.entries import decode_cursor
+from chatfiles.rules.entry_json import decode_cursor
 from chatfiles.workspace.files import open_directory
 from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.open_directory import OpenDirectory

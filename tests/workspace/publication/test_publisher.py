@@ -16,7 +16,7 @@ from unittest import mock
 from chatfiles.errors import ChatfilesError, NotARegularFile, PreconditionFailed
 from chatfiles.model import FileFacts
 from chatfiles.rules.conditional_requests import SETTLED_NS, WriteConditions, etag
-from chatfiles.workspace.files.targets import Target
+from chatfiles.workspace.files.write_targets import Target
 from chatfiles.workspace.publication.leftovers import sweep_below
 from chatfiles.workspace.publication.publisher import usual_mode
 from chatfiles.workspace.publication.unpublished_file import (

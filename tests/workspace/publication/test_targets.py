@@ -1,6 +1,6 @@
 """
-Tests for `chatfiles.workspace.files.targets`: which places clients may change (reference/writes,
-"Writable prefixes").
+Tests for `chatfiles.workspace.files.write_targets`: which places clients may
+change (reference/writes, "Writable prefixes").
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import socket
 
 from chatfiles.errors import ChatfilesError
 from chatfiles.rules.virtual_paths import check_form
-from chatfiles.workspace.files.targets import write_refusal
+from chatfiles.workspace.files.write_targets import write_refusal
 from tests.workspace.publication.writing_case import WritingCase
 
 

@@ -14,7 +14,7 @@ from unittest import mock
 
 from chatfiles.workspace.publication.unpublished_file import UnpublishedFile
 from chatfiles.workspace.uploads.all_or_none import publish_all
-from chatfiles.workspace.uploads.directory import UploadDirectory
+from chatfiles.workspace.uploads.upload_directory import UploadDirectory
 from tests.workspace.uploads.uploads_case import (
     HEX,
     KILLED,

@@ -13,7 +13,7 @@ from chatfiles.rules.virtual_paths import check_form
 from chatfiles.rules.writable_prefixes import WritablePrefixes
 from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.store import FileStore
-from chatfiles.workspace.files.targets import Targets
+from chatfiles.workspace.files.write_targets import Targets
 from chatfiles.workspace.publication.publisher import Published, Publisher
 from chatfiles.workspace.publication.unpublished_file import UnnamedFiles
 

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
 
 from chatfiles.rules.writable_prefixes import WritablePrefixes
-from chatfiles.workspace.files.targets import Targets
+from chatfiles.workspace.files.write_targets import Targets
 from chatfiles.workspace.inbound_secrets import InboundSecrets
 from chatfiles.workspace.publication.file_write import FileWrites
 from chatfiles.workspace.resumable.locks import UploadLocks
@@ -24,8 +24,8 @@ from chatfiles.workspace.routes.ingest import IngestContext
 from chatfiles.workspace.routes.resumable import ResumableContext
 from chatfiles.workspace.routes.route_table import workspace_tree
 from chatfiles.workspace.routes.write import WriteContext
-from chatfiles.workspace.uploads.directory import UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits
+from chatfiles.workspace.uploads.upload_directory import UploadDirectory
 from tests.support.memory_client import CHUNKED, Caller, Received, chunked, get
 from tests.workspace.publication.writing_case import WritingCase
 

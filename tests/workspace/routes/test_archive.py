@@ -24,8 +24,8 @@ from chatfiles.workspace.routes.archive import COUNT_TIMEOUT, PATH
 from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.ingest import IngestContext
 from chatfiles.workspace.routes.route_table import workspace_tree
-from chatfiles.workspace.uploads.directory import UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits
+from chatfiles.workspace.uploads.upload_directory import UploadDirectory
 from tests.contract.file_store import Symlink, build, scratch
 from tests.support.held_threads import HeldThreads
 from tests.support.memory_client import Caller, Received, get, post

@@ -16,12 +16,12 @@ from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.store import FileStore
 from chatfiles.workspace.inbound_secrets import InboundSecrets
 from chatfiles.workspace.routes.context import WorkspaceContext
-from chatfiles.workspace.routes.fast_path import FastRead
+from chatfiles.workspace.routes.fast_read import FastRead
 from chatfiles.workspace.routes.ingest import IngestContext
 from chatfiles.workspace.routes.opening import SMALL_FILE
 from chatfiles.workspace.routes.route_table import workspace_tree
-from chatfiles.workspace.uploads.directory import UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits
+from chatfiles.workspace.uploads.upload_directory import UploadDirectory
 from tests.contract.file_store import Symlink, build, scratch
 from tests.support.held_threads import HeldThreads
 from tests.support.memory_client import Caller, Received, get

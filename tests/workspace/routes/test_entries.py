@@ -23,7 +23,7 @@ from twisted.trial.unittest import TestCase
 
 from chatfiles.errors import ReadFailed, Unavailable
 from chatfiles.http.server.disconnect import CHECK_INTERVAL
-from chatfiles.rules.entries import encode_cursor
+from chatfiles.rules.entry_json import encode_cursor
 from chatfiles.runtime.threads import Threads
 from chatfiles.streams.peer_state import PeerState, peer_state
 from chatfiles.workspace.files.deny_rules import DenyRules
@@ -36,8 +36,8 @@ from chatfiles.workspace.routes.context import MOST_STREAMS
 from chatfiles.workspace.routes.ingest import IngestContext
 from chatfiles.workspace.routes.read import WorkspaceContext
 from chatfiles.workspace.routes.route_table import workspace_tree
-from chatfiles.workspace.uploads.directory import UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits
+from chatfiles.workspace.uploads.upload_directory import UploadDirectory
 from tests.contract.file_store import Kind, Symlink, build, scratch
 from tests.support.loopback import Loopback, reset_on_close, until
 from tests.support.memory_client import Received, parse

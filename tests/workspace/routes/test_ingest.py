@@ -22,8 +22,8 @@ from chatfiles.workspace.inbound_secrets import InboundSecrets
 from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.ingest import IngestContext
 from chatfiles.workspace.routes.route_table import workspace_tree
-from chatfiles.workspace.uploads.directory import UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits
+from chatfiles.workspace.uploads.upload_directory import UploadDirectory
 from tests.contract.file_store import build, scratch
 from tests.support.memory_client import CHUNKED, Caller, Received, chunked, get
 from tests.workspace.uploads.forms import BOUNDARIES, contents, pieces

@@ -25,8 +25,8 @@ from chatfiles.workspace.routes import read as read_module
 from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.ingest import IngestContext
 from chatfiles.workspace.routes.route_table import workspace_tree
-from chatfiles.workspace.uploads.directory import UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits
+from chatfiles.workspace.uploads.upload_directory import UploadDirectory
 from tests.contract.file_store import build, scratch
 from tests.support.loopback import Loopback, reset_on_close, until
 from tests.support.memory_client import parse

@@ -27,7 +27,7 @@ from chatfiles.model import FileFacts
 from chatfiles.rules.conditional_requests import WriteConditions, etag
 from chatfiles.rules.virtual_paths import check_form
 from chatfiles.rules.writable_prefixes import WritablePrefixes
-from chatfiles.workspace.files.targets import Target, Targets
+from chatfiles.workspace.files.write_targets import Target, Targets
 from chatfiles.workspace.inbound_secrets import InboundSecrets
 from chatfiles.workspace.publication.file_write import FileWrites
 from chatfiles.workspace.publication.in_place_file import copy_in_place
@@ -35,8 +35,8 @@ from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.ingest import IngestContext
 from chatfiles.workspace.routes.route_table import workspace_tree
 from chatfiles.workspace.routes.write import WriteContext
-from chatfiles.workspace.uploads.directory import UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits
+from chatfiles.workspace.uploads.upload_directory import UploadDirectory
 from tests.http.server.test_observers import Recorder
 from tests.support.memory_client import CHUNKED, Caller, Received, chunked, get
 from tests.workspace.publication.writing_case import WritingCase

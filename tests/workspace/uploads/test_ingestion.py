@@ -20,8 +20,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.errors import ChatfilesError
 from chatfiles.rules.upload_head import MAX_FILES
-from chatfiles.workspace.uploads.directory import UploadDirectory
 from chatfiles.workspace.uploads.ingestion import Ingestion, IngestLimits, StoredFile
+from chatfiles.workspace.uploads.upload_directory import UploadDirectory
 
 BOUNDARY = "b"
 END = b"\r\n--b--\r\n"

@@ -13,8 +13,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.errors import ChatfilesError
-from chatfiles.workspace.uploads.directory import UploadDirectory
 from chatfiles.workspace.uploads.ingestion import Ingestion, IngestLimits
+from chatfiles.workspace.uploads.upload_directory import UploadDirectory
 
 _PATH = os.path.join(os.path.dirname(__file__), "..", "..", "vectors", "multipart.json")
 

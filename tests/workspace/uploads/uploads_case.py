@@ -12,7 +12,7 @@ from unittest import mock
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from chatfiles.workspace.publication.unpublished_file import UnpublishedFile
-from chatfiles.workspace.uploads.directory import UploadDirectory
+from chatfiles.workspace.uploads.upload_directory import UploadDirectory
 
 __all__ = [
     "HEX",

@@ -21,11 +21,11 @@ from chatfiles.cli.exit_status import Exit
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.terminal.progress_bar import ProgressBar, format_size
 from chatfiles.cli.transfers.archive.manifest import Manifest, read_manifest
-from chatfiles.cli.transfers.archive.passing import passing_manifest
+from chatfiles.cli.transfers.archive.streamed_manifest import passing_manifest
 from chatfiles.cli.transfers.file import TransferOptions
+from chatfiles.cli.transfers.local_place import Place
 from chatfiles.cli.transfers.output_file import FileSink, PipeSink, Sink
 from chatfiles.cli.transfers.output_name import file_name
-from chatfiles.cli.transfers.place import Place
 from chatfiles.cli.transfers.retries import retried
 from chatfiles.client.core.answers import header, refusal
 from chatfiles.client.core.archives import archive_request

@@ -17,8 +17,8 @@ from chatfiles.cli.listing.requests import look_at
 from chatfiles.cli.transfers.digests import ask_digest
 from chatfiles.cli.transfers.download import Download
 from chatfiles.cli.transfers.file import FileTransfer, TransferOptions
+from chatfiles.cli.transfers.local_place import Place
 from chatfiles.cli.transfers.output_file import Attributes
-from chatfiles.cli.transfers.place import Place
 from chatfiles.cli.transfers.retries import DEFAULT_RETRIES
 from chatfiles.cli.transfers.tree.local_tree import LocalTree
 from chatfiles.cli.transfers.tree.plan import Item

@@ -16,8 +16,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Self
 
 from chatfiles.cli.errors import CliError, local_error
+from chatfiles.cli.transfers.local_place import Place
 from chatfiles.cli.transfers.output_file import Attributes
-from chatfiles.cli.transfers.place import Place
 from chatfiles.posix.openat2 import HANDLE, best_mechanism
 
 __all__ = ["LocalTree"]

@@ -19,7 +19,7 @@ from chatfiles.rules.conditional_requests import Decision
 from chatfiles.rules.digest_fields import WANT_REPR_DIGEST
 from chatfiles.rules.header_fields import header_lines
 from chatfiles.rules.query import parse_query
-from chatfiles.rules.touched import touched_path
+from chatfiles.rules.touched_paths import touched_path
 from chatfiles.rules.virtual_paths import VirtualPath, check_form
 from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.opening import small_content

@@ -13,7 +13,7 @@ from twisted.web.iweb import IResponse
 from chatfiles.errors import ChatfilesError
 from chatfiles.http.server.request import Request
 from chatfiles.http.server.responses import reason_phrase
-from chatfiles.platform.forwarding.small_body import read_small_body
+from chatfiles.platform.forwarding.small_response_body import read_small_body
 
 __all__ = ["RelayedError", "raise_for_people"]
 

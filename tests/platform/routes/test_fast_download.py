@@ -20,8 +20,8 @@ from chatfiles.model import Scope, token_hash
 from chatfiles.platform.forwarding.gateway import WorkspaceGateway
 from chatfiles.platform.forwarding.resolver import Resolver
 from chatfiles.platform.registry.cache import CachedRegistry
-from chatfiles.platform.routes import fast_path
-from chatfiles.platform.routes.fast_path import FastDownload
+from chatfiles.platform.routes import fast_download
+from chatfiles.platform.routes.fast_download import FastDownload
 from chatfiles.platform.routes.route_table import DOWNLOAD, platform_tree
 from chatfiles.platform.upstream.agent import UpstreamAgent
 from chatfiles.platform.upstream.dialer import Dialer
@@ -288,7 +288,7 @@ class FastDownloadTests(MemoryPlatformCase):
 
     def test_in_pieces(self) -> None:
         """A small response may arrive in pieces."""
-        large = response(body=b"x" * fast_path._SMALL)
+        large = response(body=b"x" * fast_download._SMALL)
         for pieces in (
             (GOOD[:-1], GOOD[-1:]),
             (GOOD[:-3], GOOD[-3:-2], GOOD[-2:-1], GOOD[-1:]),
@@ -315,7 +315,7 @@ class FastDownloadTests(MemoryPlatformCase):
             caller = self.caller().send(get(TARGET, AUTH))
             wire = self.accept()
             wire.send(GOOD[:-1])
-            self.clock.advance(fast_path._WAIT - 0.01)
+            self.clock.advance(fast_download._WAIT - 0.01)
             self.assertEqual(caller.wire.value(), b"")
             self.clock.advance(0.01)
             self.assertTrue(caller.wire.value().endswith(b"\r\n\r\nab"))
@@ -335,7 +335,7 @@ class FastDownloadTests(MemoryPlatformCase):
         wire.send(GOOD[:-1])
         caller.leave(ConnectionLost())
         self.patch(FastRequest, "hand_over", lambda _: self.fail("it is continued"))
-        self.clock.advance(2 * fast_path._WAIT)  # before the connection is closed
+        self.clock.advance(2 * fast_download._WAIT)  # before the connection is closed
         self.assertTrue(wire.aborted)
         wire.lose(ConnectionLost())
         self.assertEqual([event.outcome for event in self.events()], ["client_left"])
@@ -346,7 +346,7 @@ class FastDownloadTests(MemoryPlatformCase):
         wire = self.accept()
         for piece in (GOOD[:-1], GOOD[-1:]):
             wire.send(piece)
-        self.clock.advance(2 * fast_path._WAIT)
+        self.clock.advance(2 * fast_download._WAIT)
         self.assertEqual(len(caller.answers()), 1)
         self.assertEqual([event.outcome for event in self.events()], ["complete"])
 
@@ -373,7 +373,7 @@ class FastDownloadTests(MemoryPlatformCase):
             (response(b"200 OK", b"Content-Length: 4"),),
             (response(b"299 Odd"),),
             (b"SSH-2.0\r\n",),
-            (response(body=b"x", length=fast_path._SMALL + 1), b"x" * fast_path._SMALL),
+            (response(body=b"x", length=fast_download._SMALL + 1), b"x" * fast_download._SMALL),
         ):
             self.assertFalse(self.is_served(request, *pieces), pieces)
 
@@ -514,7 +514,7 @@ class FastDownloadTests(MemoryPlatformCase):
         def fail(*_: object) -> bytes:
             raise KeyError("fault")
 
-        self.patch(fast_path, "_known_lines", fail)
+        self.patch(fast_download, "_known_lines", fail)
         caller = self.caller().send(get(TARGET, AUTH))
         self.accept().send(GOOD)
         self.assertEqual(caller.answer().status, 500)
@@ -523,6 +523,6 @@ class FastDownloadTests(MemoryPlatformCase):
 
     def test_bounded(self) -> None:
         """What is remembered is bounded."""
-        self.assertEqual(fast_path._known_lines.cache_info().maxsize, fast_path._RESPONSES)
+        self.assertEqual(fast_download._known_lines.cache_info().maxsize, fast_download._RESPONSES)
         admitted = FastDownload(self.context, self.cache, DOWNLOAD)._admitted
-        self.assertEqual(admitted.cache_info().maxsize, fast_path._TARGETS)
+        self.assertEqual(admitted.cache_info().maxsize, fast_download._TARGETS)

@@ -1,5 +1,5 @@
 """
-Tests for `chatfiles.platform.channel.waiter`.
+Tests for `chatfiles.platform.channel.waiting_request`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.errors import ChatfilesError
 from chatfiles.platform.channel.relays import RelayedLine
-from chatfiles.platform.channel.waiter import Waiter
+from chatfiles.platform.channel.waiting_request import Waiter
 from chatfiles.platform.error_texts import workspace_busy
 from chatfiles.platform.upstream.connection import WorkspaceConnection
 from chatfiles.streams.equal_timeouts import EqualTimeouts

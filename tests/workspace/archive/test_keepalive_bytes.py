@@ -1,5 +1,5 @@
 """
-Tests for `chatfiles.workspace.archive.trickle`.
+Tests for `chatfiles.workspace.archive.keepalive_bytes`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatfiles.workspace.archive.trickle import KEPT_BYTES, SILENCE, trickle
+from chatfiles.workspace.archive.keepalive_bytes import KEPT_BYTES, SILENCE, trickle
 
 _BEGINNING = b"0123456789"
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from chatfiles.rules.entries import ref_of
+from chatfiles.rules.entry_json import ref_of
 
 __all__ = ["touched_move", "touched_path", "touched_paths"]
 

@@ -8,8 +8,8 @@ import os
 from typing import Any
 
 from chatfiles.rules.server_names import DEFAULT
+from chatfiles.runtime.tls.certificate_store import CertificateStore
 from chatfiles.runtime.tls.files import BadFile
-from chatfiles.runtime.tls.store import CertificateStore
 from tests.runtime.tls.test_files import FileCase
 from tests.support.certificates import Issued, root_authority
 

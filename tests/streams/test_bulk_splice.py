@@ -1,5 +1,5 @@
 """
-Tests for `chatfiles.streams.bulk`.
+Tests for `chatfiles.streams.bulk_splice`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from twisted.internet.tcp import Connection
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatfiles.streams.bulk import BulkMover
+from chatfiles.streams.bulk_splice import BulkMover
 from chatfiles.streams.pipe import Pipes
 
 #: More than a socket of these tests takes at once.

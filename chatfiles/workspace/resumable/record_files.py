@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Final
 
 from chatfiles.workspace.publication.unpublished_file import UnpublishedFile
-from chatfiles.workspace.resumable.record import RECORD_NAME, Record, record_name
+from chatfiles.workspace.resumable.upload_record import RECORD_NAME, Record, record_name
 
 __all__ = [
     "progressed",

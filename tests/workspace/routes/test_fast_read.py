@@ -20,14 +20,14 @@ from chatfiles.rules.http_dates import format_http_date
 from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.store import FileStore
 from chatfiles.workspace.inbound_secrets import InboundSecrets
-from chatfiles.workspace.routes import fast_path
+from chatfiles.workspace.routes import fast_read
 from chatfiles.workspace.routes.context import WorkspaceContext
-from chatfiles.workspace.routes.fast_path import FastRead
+from chatfiles.workspace.routes.fast_read import FastRead
 from chatfiles.workspace.routes.ingest import IngestContext
 from chatfiles.workspace.routes.opening import SMALL_FILE
 from chatfiles.workspace.routes.route_table import workspace_tree
-from chatfiles.workspace.uploads.directory import UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits
+from chatfiles.workspace.uploads.upload_directory import UploadDirectory
 from tests.contract.file_store import Symlink, answers_at_once, build, scratch
 from tests.http.server.test_observers import Recorder
 from tests.support.ended import comparable
@@ -304,5 +304,5 @@ class FastReadTests(SynchronousTestCase):
 
     def test_bounded(self) -> None:
         """What is remembered is bounded in number and in size."""
-        self.assertEqual(fast_path._asked.cache_info().maxsize, fast_path._TARGETS)
-        self.assertEqual(fast_path._cached_lines.cache_info().maxsize, fast_path._VERSIONS)
+        self.assertEqual(fast_read._asked.cache_info().maxsize, fast_read._TARGETS)
+        self.assertEqual(fast_read._cached_lines.cache_info().maxsize, fast_read._VERSIONS)

@@ -1,6 +1,6 @@
 """
-Tests for `chatfiles.workspace.uploads.directory`: where uploads are kept, and the sweep of what was
-left over.
+Tests for `chatfiles.workspace.uploads.upload_directory`: where uploads are kept, and the sweep
+of what was left over.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from chatfiles.errors import (
     WriteFailed,
 )
 from chatfiles.workspace.publication.unpublished_file import UnpublishedFile, create_locked
-from chatfiles.workspace.uploads.directory import UploadDirectory, write_error
+from chatfiles.workspace.uploads.upload_directory import UploadDirectory, write_error
 from tests.workspace.uploads.uploads_case import (
     HEX,
     KILLED,

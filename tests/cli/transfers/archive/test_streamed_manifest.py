@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.cli.errors import CliError
-from chatfiles.cli.transfers.archive import passing
+from chatfiles.cli.transfers.archive import streamed_manifest
 from chatfiles.cli.transfers.archive.manifest import Manifest
-from chatfiles.cli.transfers.archive.passing import passing_manifest
+from chatfiles.cli.transfers.archive.streamed_manifest import passing_manifest
 from chatfiles.workspace.archive.member import ArchiveWriter, Member
 from chatfiles.workspace.archive.tar_members import GzipTarWriter, TarWriter
 from chatfiles.workspace.archive.zip_members import ZipWriter
@@ -85,7 +85,7 @@ class PassingTests(SynchronousTestCase):
 
     def test_long_manifest(self) -> None:
         """A manifest without end does not fill the memory."""
-        self.patch(passing, "LIMIT", 1000)
+        self.patch(streamed_manifest, "LIMIT", 1000)
         writer = ZipWriter()
         body = add(writer, NAME, b" " * 1001)
         self.assertRaises(CliError, passing_manifest, iter([body]), "zip")

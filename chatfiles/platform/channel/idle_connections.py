@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 from chatfiles.platform.channel.connection import ChannelConnection
-from chatfiles.platform.channel.waiter import Waiter
+from chatfiles.platform.channel.waiting_request import Waiter
 
 __all__ = ["ConnectionLine"]
 
@@ -18,7 +18,7 @@ C = TypeVar("C", bound=ChannelConnection)
 class ConnectionLine(Generic[C]):
     """
     Gives the connections of one workspace to requests, in the order in which these came.  A
-    subclass has the rest of `chatfiles.platform.channel.waiter.Here`.
+    subclass has the rest of `chatfiles.platform.channel.waiting_request.Here`.
 
     :ivar connections: all of them, busy ones too.
     """
@@ -55,7 +55,7 @@ class ConnectionLine(Generic[C]):
     # -- for a waiter
 
     def take(self) -> C | None:
-        """See `chatfiles.platform.channel.waiter.Here`."""
+        """See `chatfiles.platform.channel.waiting_request.Here`."""
         while self._idle:
             connection = self._idle.pop()
             if connection.usable:
@@ -63,11 +63,11 @@ class ConnectionLine(Generic[C]):
         return None
 
     def wait(self, waiter: Waiter) -> None:
-        """See `chatfiles.platform.channel.waiter.Here`."""
+        """See `chatfiles.platform.channel.waiting_request.Here`."""
         self._waiting[waiter] = None
 
     def leave(self, waiter: Waiter) -> None:
-        """See `chatfiles.platform.channel.waiter.Here`."""
+        """See `chatfiles.platform.channel.waiting_request.Here`."""
         self._waiting.pop(waiter, None)
 
     # -- for what holds the connections

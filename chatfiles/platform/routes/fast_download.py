@@ -33,7 +33,7 @@ from chatfiles.platform.routes.download import AskedFile, asked_file, relay
 from chatfiles.platform.transfer_limits import Allowance
 from chatfiles.platform.upstream.response import UpstreamResponse, headers_of
 from chatfiles.rules.header_fields import HeaderValues, header_lines
-from chatfiles.rules.touched import touched_paths
+from chatfiles.rules.touched_paths import touched_paths
 from chatfiles.streams.equal_timeouts import EqualTimeouts
 
 __all__ = ["FastDownload"]

@@ -1,5 +1,5 @@
 """
-Tests for `chatfiles.platform.channel.search`: connections through other nodes.
+Tests for `chatfiles.platform.channel.connection_search`: connections through other nodes.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatfiles.http.server.json_text import json_text
 from chatfiles.model import FileFacts
 from chatfiles.rules import conditional_requests
-from chatfiles.rules.entries import (
+from chatfiles.rules.entry_json import (
     Kind,
     decode_cursor,
     describe,

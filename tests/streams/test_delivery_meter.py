@@ -11,7 +11,7 @@ from typing import Any
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatfiles.streams.delivery import DeliveryMeter
+from chatfiles.streams.delivery_meter import DeliveryMeter
 from tests.support.loopback import reset_on_close
 
 

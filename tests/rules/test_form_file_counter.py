@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.errors import BadRequest, TooLarge
-from chatfiles.rules.file_counter import FileCounter
+from chatfiles.rules.form_file_counter import FileCounter
 
 
 def form(files: int, fields: int) -> bytes:

@@ -56,7 +56,7 @@ class Search:
     :param timeout: seconds for which a workspace is waited for after it was connected.
     :param workspace_id: the workspace.
     :param is_here: returns whether the workspace has connections here.  They are busy.
-    :ivar error: see `chatfiles.platform.channel.waiter.Elsewhere`.
+    :ivar error: see `chatfiles.platform.channel.waiting_request.Elsewhere`.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Search:
         self._had_lost = False
 
     def start(self) -> Deferred[WorkspaceConnection]:
-        """See `chatfiles.platform.channel.waiter.Elsewhere`."""
+        """See `chatfiles.platform.channel.waiting_request.Elsewhere`."""
         return Deferred.fromCoroutine(self._run())
 
     async def _run(self) -> WorkspaceConnection:

@@ -21,7 +21,7 @@ from chatfiles.runtime.workers.pool import WorkerPool
 from chatfiles.workspace.channel.service import ChannelService
 from chatfiles.workspace.channel.setup import channel_service
 from chatfiles.workspace.inbound_secrets import InboundSecrets
-from chatfiles.workspace.registration.agent import platform_agent
+from chatfiles.workspace.registration.platform_client import platform_agent
 from chatfiles.workspace.registration.service import RegistrationService
 from chatfiles.workspace.secret_file import SECRET_OWNER, SecretFile
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chatfiles.rules.conditional_requests import WriteConditions
-from chatfiles.rules.entries import ref_of
+from chatfiles.rules.entry_json import ref_of
 from chatfiles.rules.query import decode_query_value
 from chatfiles.rules.upload_metadata import Metadata, encode_metadata, parse_metadata
 from chatfiles.rules.virtual_paths import VirtualPath, check_form
