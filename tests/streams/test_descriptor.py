@@ -5,6 +5,7 @@ Descriptors that are closed while a thread uses them.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gc
 import os
 
@@ -13,11 +14,20 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatfiles.streams.descriptor import Descriptor
 
 
+def _open(least: int = 900) -> int:
+    """:return: an open descriptor, of a number that no other thread gets."""
+    low = os.open(os.devnull, os.O_RDONLY)
+    try:
+        return fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, least)
+    finally:
+        os.close(low)
+
+
 class DescriptorTests(SynchronousTestCase):
     """The descriptor stays open until the last thread has returned."""
 
     def setUp(self) -> None:
-        self.descriptor = Descriptor(os.open(os.devnull, os.O_RDONLY))
+        self.descriptor = Descriptor(_open())
         self.addCleanup(self.descriptor.close)
         self.number = self.descriptor.fd
 
@@ -34,7 +44,7 @@ class DescriptorTests(SynchronousTestCase):
         self.descriptor.close()
         self.assert_open(False)
         self.assertEqual(self.descriptor.fd, -1)
-        other = os.open(os.devnull, os.O_RDONLY)
+        other = _open(self.number)
         self.addCleanup(os.close, other)
         self.assertEqual(other, self.number)
         self.descriptor.close()
@@ -75,6 +85,6 @@ class DescriptorTests(SynchronousTestCase):
 
     def test_dropped(self) -> None:
         """A descriptor that is dropped, as when a thread opens it too late, is closed."""
-        number = Descriptor(os.open(os.devnull, os.O_RDONLY)).fd
+        number = Descriptor(_open()).fd
         gc.collect()
         self.assertRaises(OSError, os.fstat, number)
