@@ -193,7 +193,8 @@ class OneRunTests(LargeCase):
         self.faults = [None, write]
         result = self.put("big")
         self.ended(result, 8, "big changed while it was being sent")
-        self.assertEqual((self.methods[-1], self.records()), ("DELETE", []))
+        # The thread of a request that was given up may begin after that of the next one.
+        self.assertEqual((self.methods.count("DELETE"), self.records()), (1, []))
 
     def test_untrusted(self) -> None:
         """Responses that break the protocol end the command."""
