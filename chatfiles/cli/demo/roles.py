@@ -10,7 +10,6 @@ import shlex
 import shutil
 import socket
 import sys
-import sysconfig
 import time
 from urllib.request import getproxies
 
@@ -202,7 +201,7 @@ Make a link to a file, which opens in any browser without a token, for an hour:
 
   {self._link(self.names[0])}
 
-List the files in Python, where Client also downloads and uploads them:
+List the files in Python, with the client that can also download and upload:
 
   {self._python()}
 
@@ -230,7 +229,7 @@ Press Ctrl-C to stop; everything the demo made is removed then."""
     def _python(self) -> str:
         program = (
             "from chatfiles.client import Client; "
-            "print([entry.name for entry in Client.from_environment().list('/workspace')])"
+            'print([entry.name for entry in Client.from_environment().list("/workspace")])'
         )
         where = {
             "CHATFILES_PLATFORM": self.platform,
@@ -247,10 +246,9 @@ Press Ctrl-C to stop; everything the demo made is removed then."""
 
 def _own_command() -> str:
     """:return: the shell words that run this program from any directory."""
-    ours = os.path.abspath(sys.argv[0])
-    if os.path.basename(ours) != "chatfiles" or not os.path.isfile(ours):
+    if not _is_script():
         return f"{_own_python()} -m chatfiles.cli"
-    found = shutil.which("chatfiles")
+    ours, found = os.path.abspath(sys.argv[0]), shutil.which("chatfiles")
     if found is not None and os.path.samefile(found, ours):
         return "chatfiles"
     return shlex.quote(ours)
@@ -258,10 +256,16 @@ def _own_command() -> str:
 
 def _own_python() -> str:
     """:return: the shell words that run a Python which finds this package from any directory."""
-    package = os.path.dirname(os.path.dirname(os.path.abspath(chatfiles.__file__)))
     python = shlex.quote(sys.executable)
-    installed = package in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
-    return python if installed else f"PYTHONPATH={shlex.quote(package)} {python}"
+    if _is_script():
+        return python
+    package = os.path.dirname(os.path.dirname(os.path.abspath(chatfiles.__file__)))
+    return f"PYTHONPATH={shlex.quote(package)} {python}"
+
+
+def _is_script() -> bool:
+    """:return: whether the script of the installed package runs."""
+    return os.path.basename(sys.argv[0]) == "chatfiles" and os.path.isfile(sys.argv[0])
 
 
 def _write_secret(path: str, text: str) -> None:
